@@ -1,0 +1,292 @@
+//! What must survive a swap, by identity: a plan refers to these and never copies them.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
+
+use crossbeam_utils::CachePadded;
+
+use crate::balance::Gate;
+use crate::names::UpstreamName;
+
+/// Unique in this process for as long as it runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct UpstreamId(u64);
+
+/// Whether an upstream can be given traffic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Health {
+    /// Not checked yet. Takes traffic only while no upstream of the service is `Up`.
+    Starting,
+    Up,
+    Down,
+}
+
+/// How one request or connection ended, for the counters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Answered by an upstream with this status.
+    Status(u16),
+    /// A TCP flow or tunnel that ended.
+    Flow,
+    /// No answer came from any upstream: refused, broken or timed out.
+    UpstreamFailure,
+    /// Turned away before an upstream was chosen: no upstream, queue full.
+    TurnedAway,
+}
+
+/// State of one service. Everything a worker touches for each request shares one cache line.
+#[derive(Debug, Default)]
+pub struct ServiceState {
+    hot: CachePadded<ServiceHot>,
+    pub gate: Gate,
+}
+
+#[derive(Debug, Default)]
+struct ServiceHot {
+    cursor: AtomicU64,
+    /// Statuses 1xx to 5xx at 0 to 4.
+    answers: [AtomicU64; 5],
+    flows: AtomicU64,
+    failures: AtomicU64,
+    turned_away: AtomicU64,
+}
+
+impl ServiceState {
+    /// The next place in the rotation. Shared by all workers, so that alternation is exact.
+    pub(crate) fn next_turn(&self) -> u64 {
+        self.hot.cursor.fetch_add(1, Relaxed)
+    }
+
+    pub fn record(&self, outcome: Outcome) {
+        let counter = match outcome {
+            Outcome::Status(status) => {
+                &self.hot.answers[usize::from((status / 100).clamp(1, 5) - 1)]
+            }
+            Outcome::Flow => &self.hot.flows,
+            Outcome::UpstreamFailure => &self.hot.failures,
+            Outcome::TurnedAway => &self.hot.turned_away,
+        };
+        counter.fetch_add(1, Relaxed);
+    }
+
+    /// Answers by class, 1xx to 5xx.
+    pub fn answers(&self) -> [u64; 5] {
+        self.hot.answers.each_ref().map(|a| a.load(Relaxed))
+    }
+
+    pub fn flows(&self) -> u64 {
+        self.hot.flows.load(Relaxed)
+    }
+
+    pub fn failures(&self) -> u64 {
+        self.hot.failures.load(Relaxed)
+    }
+
+    pub fn turned_away(&self) -> u64 {
+        self.hot.turned_away.load(Relaxed)
+    }
+}
+
+/// State of one upstream: one address under one name of one service.
+#[derive(Debug)]
+pub struct UpstreamState {
+    id: UpstreamId,
+    health: AtomicU8,
+    /// Checks in a row that agree against the present health. Written by the checker alone.
+    streak: AtomicU32,
+    /// Whether it ever was `Up`: one that never was enters with its first good check.
+    was_up: AtomicBool,
+    hot: CachePadded<UpstreamHot>,
+}
+
+#[derive(Debug, Default)]
+struct UpstreamHot {
+    in_flight: AtomicU32,
+    served: AtomicU64,
+    connect_failures: AtomicU64,
+}
+
+impl UpstreamState {
+    /// A new upstream. Without a check nobody would ever call it up, so it starts `Up`.
+    pub fn new(is_checked: bool) -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        let state = Self {
+            id: UpstreamId(NEXT.fetch_add(1, Relaxed)),
+            health: AtomicU8::new(0),
+            streak: AtomicU32::new(0),
+            was_up: AtomicBool::new(false),
+            hot: CachePadded::default(),
+        };
+        state.set_health(if is_checked {
+            Health::Starting
+        } else {
+            Health::Up
+        });
+        state
+    }
+
+    pub fn id(&self) -> UpstreamId {
+        self.id
+    }
+
+    pub fn health(&self) -> Health {
+        match self.health.load(Relaxed) {
+            0 => Health::Starting,
+            1 => Health::Up,
+            _ => Health::Down,
+        }
+    }
+
+    pub fn set_health(&self, health: Health) {
+        let value = match health {
+            Health::Starting => 0,
+            Health::Up => 1,
+            Health::Down => 2,
+        };
+        self.health.store(value, Relaxed);
+        if health == Health::Up {
+            self.was_up.store(true, Relaxed);
+        }
+        self.streak.store(0, Relaxed);
+    }
+
+    /// Takes in the result of one check; answers the new health if this check changed it.
+    ///
+    /// The first check decides alone, and so does the first good one: an upstream that starts is
+    /// believed at once. Later it takes `fall` failures in a row to go down and `rise` successes in a
+    /// row to come back.
+    pub fn judge(&self, passed: bool, rise: u32, fall: u32) -> Option<Health> {
+        let (target, needed) = if passed {
+            (Health::Up, rise)
+        } else {
+            (Health::Down, fall)
+        };
+        let now = self.health();
+        if now == target {
+            self.streak.store(0, Relaxed);
+            return None;
+        }
+        let streak = self.streak.load(Relaxed) + 1;
+        let is_first = now == Health::Starting || (passed && !self.was_up());
+        if is_first || streak >= needed {
+            self.set_health(target);
+            return Some(target);
+        }
+        self.streak.store(streak, Relaxed);
+        None
+    }
+
+    pub fn was_up(&self) -> bool {
+        self.was_up.load(Relaxed)
+    }
+
+    pub fn in_flight(&self) -> u32 {
+        self.hot.in_flight.load(Relaxed)
+    }
+
+    pub fn served(&self) -> u64 {
+        self.hot.served.load(Relaxed)
+    }
+
+    pub fn connect_failures(&self) -> u64 {
+        self.hot.connect_failures.load(Relaxed)
+    }
+
+    pub fn record_connect_failure(&self) {
+        self.hot.connect_failures.fetch_add(1, Relaxed);
+    }
+}
+
+/// One request or connection under way at an upstream; dropping it ends it.
+#[derive(Debug)]
+pub struct InFlight(Arc<UpstreamState>);
+
+impl InFlight {
+    pub fn begin(state: &Arc<UpstreamState>) -> Self {
+        state.hot.in_flight.fetch_add(1, Relaxed);
+        state.hot.served.fetch_add(1, Relaxed);
+        Self(state.clone())
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.hot.in_flight.fetch_sub(1, Relaxed);
+    }
+}
+
+/// One upstream as a plan holds it: what its key says, and the state that outlives the plan.
+#[derive(Clone, Debug)]
+pub struct Member {
+    pub name: UpstreamName,
+    pub address: SocketAddr,
+    pub weight: u16,
+    /// Stable hash of the name: the same on every node and in every generation.
+    pub name_hash: u64,
+    pub state: Arc<UpstreamState>,
+}
+
+impl Member {
+    pub fn new(
+        name: UpstreamName,
+        address: SocketAddr,
+        weight: u16,
+        state: Arc<UpstreamState>,
+    ) -> Self {
+        let name_hash = rapidhash::v3::rapidhash_v3(name.as_str().as_bytes());
+        Self {
+            name,
+            address,
+            weight,
+            name_hash,
+            state,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_check_decides_alone() {
+        let state = UpstreamState::new(true);
+        assert_eq!(state.health(), Health::Starting);
+        assert_eq!(state.judge(true, 2, 3), Some(Health::Up));
+        let state = UpstreamState::new(true);
+        assert_eq!(state.judge(false, 2, 3), Some(Health::Down));
+        assert_eq!(
+            state.judge(true, 2, 3),
+            Some(Health::Up),
+            "it has started now"
+        );
+    }
+
+    #[test]
+    fn it_takes_fall_failures_in_a_row_to_go_down_and_rise_successes_to_return() {
+        let state = UpstreamState::new(false);
+        assert_eq!(state.judge(false, 2, 3), None);
+        assert_eq!(state.judge(false, 2, 3), None);
+        assert_eq!(
+            state.judge(true, 2, 3),
+            None,
+            "a success in between starts the count again"
+        );
+        assert_eq!(state.judge(false, 2, 3), None);
+        assert_eq!(state.judge(false, 2, 3), None);
+        assert_eq!(state.judge(false, 2, 3), Some(Health::Down));
+        assert_eq!(state.judge(true, 2, 3), None);
+        assert_eq!(state.judge(true, 2, 3), Some(Health::Up));
+    }
+
+    #[test]
+    fn what_is_in_flight_ends_when_dropped() {
+        let state = Arc::new(UpstreamState::new(false));
+        let a = InFlight::begin(&state);
+        let b = InFlight::begin(&state);
+        assert_eq!(state.in_flight(), 2);
+        drop((a, b));
+        assert_eq!((state.in_flight(), state.served()), (0, 2));
+    }
+}
