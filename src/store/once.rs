@@ -1,0 +1,87 @@
+//! One look at the stores, for subcommands that judge a tree and end.
+
+use std::time::Duration;
+
+use super::hub::{Store, open};
+use super::spec::StoreSpec;
+use super::{StoreError, StoreOptions};
+use crate::diag::Diagnostic;
+use crate::snapshot::Snapshot;
+
+/// What the stores hold at this moment.
+#[derive(Clone, Debug)]
+pub struct TreeState {
+    pub snapshot: Snapshot,
+    /// A node whose revision is at least this has seen everything that is in `snapshot` and every
+    /// deletion before it.
+    pub revision: u64,
+    /// The newest revision of any key in it: a unit that was refused at this revision or later was
+    /// refused for what is in the tree now. Deletions do not show in this number.
+    pub newest_key: u64,
+    /// Keys that were left out, and why.
+    pub problems: Vec<Diagnostic>,
+}
+
+/// The merged snapshot of all stores, or which of them did not give one in time.
+pub async fn read_once(
+    specs: &[StoreSpec],
+    options: &StoreOptions,
+    timeout: Duration,
+) -> Result<Snapshot, StoreError> {
+    Ok(read_tree(specs, options, timeout).await?.snapshot)
+}
+
+/// [`read_once`] with what goes with the snapshot.
+pub async fn read_tree(
+    specs: &[StoreSpec],
+    options: &StoreOptions,
+    timeout: Duration,
+) -> Result<TreeState, StoreError> {
+    if specs.is_empty() {
+        return Err(StoreError::NoStore);
+    }
+    for spec in specs {
+        let StoreSpec::Dir(path) = spec else { continue };
+        let reason = match tokio::fs::metadata(path).await {
+            Ok(meta) if meta.is_dir() => continue,
+            Ok(_) => "is not a directory".to_owned(),
+            Err(error) => error.to_string(),
+        };
+        let store = spec.to_string();
+        return Err(StoreError::Failed { store, reason });
+    }
+    // What is there is what was asked for: no guard, no waiting for quiet.
+    let options = StoreOptions {
+        settle: Duration::ZERO,
+        empty_grace: Duration::ZERO,
+        ..options.clone()
+    };
+    let mut store = open(specs.to_vec(), options);
+    let Ok(snapshot) = tokio::time::timeout(timeout, store.next()).await else {
+        return Err(who_is_missing(&store, timeout));
+    };
+    let has_etcd = specs.iter().any(|spec| matches!(spec, StoreSpec::Etcd(_)));
+    Ok(TreeState {
+        // etcd numbers every change. A directory's times are coarse, and two changes may share one:
+        // only a node that is past it has certainly seen both.
+        revision: snapshot.revision() + u64::from(!has_etcd),
+        newest_key: store.newest_key(),
+        problems: store.problems(),
+        snapshot,
+    })
+}
+
+fn who_is_missing(store: &Store, waited: Duration) -> StoreError {
+    let health = store.health();
+    let missing = health
+        .iter()
+        .find(|health| !health.connected)
+        .or(health.first());
+    StoreError::NoAnswer {
+        store: missing.map(|h| h.store.clone()).unwrap_or_default(),
+        waited,
+        reason: missing
+            .and_then(|h| h.last_error.clone())
+            .unwrap_or_else(|| "no answer".to_owned()),
+    }
+}

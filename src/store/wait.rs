@@ -1,0 +1,231 @@
+//! `pointsman wait`: until every living node runs a change, or one says why it does not.
+
+use std::fmt;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep, timeout_at};
+
+use super::{StatusBoard, StoreError};
+use crate::snapshot::Snapshot;
+use crate::status::{NodeStatus, digest_text};
+
+/// Between two looks at the board.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// A balancer that was started a moment ago has not reported yet.
+const FIRST_REPORT: Duration = Duration::from_secs(2);
+
+/// Why a wait did not end well.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum WaitError {
+    #[error("node {node} refused {unit} at revision {revision}: {reason}")]
+    Refused {
+        node: String,
+        unit: String,
+        revision: u64,
+        reason: String,
+    },
+    #[error("not everywhere within {waited:?}: {}", list(.behind))]
+    Timeout {
+        waited: Duration,
+        behind: Vec<Behind>,
+    },
+    #[error("no node reports at {0}; is pointsman running with this store and root?")]
+    NoNode(String),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// A node that does not run what was waited for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Behind {
+    pub node: String,
+    pub revision: u64,
+    /// What it was waited to reach.
+    pub wanted: u64,
+}
+
+/// Returns when every living node has worked through `revision` and refused nothing of it.
+///
+/// Without a revision it waits for what the stores hold when it is called: a node is there when its
+/// digest is that of the tree, or its revision shows that it is past it. A refusal counts if it is of
+/// `revision` or later (without a revision: of the newest key in the tree or later); one that was
+/// there before is not this change's fault.
+///
+/// A revision that no key under the root has, such as one from a put elsewhere in the same etcd, is
+/// reached only when the server sends its next progress notification, which can take ten minutes.
+pub async fn wait(
+    board: &StatusBoard,
+    revision: Option<u64>,
+    timeout: Duration,
+) -> Result<Vec<NodeStatus>, WaitError> {
+    let start = Instant::now();
+    let deadline = start + timeout;
+    let target = match revision {
+        Some(revision) => Target {
+            revision,
+            refused_from: revision,
+            digest: None,
+        },
+        None => {
+            let tree = board.tree(timeout).await?;
+            Target::of(&tree.snapshot, tree.revision, tree.newest_key)
+        }
+    };
+    let mut behind = Vec::new();
+    let mut trouble = None;
+    loop {
+        match timeout_at(deadline, board.list()).await {
+            Ok(Ok(nodes)) => {
+                trouble = None;
+                if nodes.is_empty() && start.elapsed() >= FIRST_REPORT.min(timeout) {
+                    return Err(WaitError::NoNode(board.place()));
+                }
+                behind = target.judge(&nodes)?;
+                if behind.is_empty() && !nodes.is_empty() {
+                    return Ok(nodes);
+                }
+            }
+            // The store may be restarting; the deadline decides.
+            Ok(Err(error)) => trouble = Some(error),
+            Err(_) => {}
+        }
+        if Instant::now() + LOOK >= deadline {
+            return Err(match trouble {
+                Some(error) => WaitError::Store(error),
+                None if behind.is_empty() => WaitError::NoNode(board.place()),
+                None => WaitError::Timeout {
+                    waited: timeout,
+                    behind,
+                },
+            });
+        }
+        sleep(LOOK).await;
+    }
+}
+
+struct Target {
+    revision: u64,
+    refused_from: u64,
+    digest: Option<String>,
+}
+
+impl Target {
+    fn of(snapshot: &Snapshot, revision: u64, newest_key: u64) -> Self {
+        Self {
+            revision,
+            refused_from: newest_key,
+            digest: Some(digest_text(snapshot.digest())),
+        }
+    }
+
+    /// Who is behind; an error if a node that is there refused something.
+    fn judge(&self, nodes: &[NodeStatus]) -> Result<Vec<Behind>, WaitError> {
+        let mut behind = Vec::new();
+        for node in nodes {
+            let refusal = node
+                .refused
+                .iter()
+                .find(|refusal| refusal.revision >= self.refused_from);
+            if let Some(refusal) = refusal {
+                return Err(WaitError::Refused {
+                    node: node.node.clone(),
+                    unit: refusal.unit.clone(),
+                    revision: refusal.revision,
+                    reason: refusal.reason(),
+                });
+            }
+            let is_same = self.digest.as_ref().is_some_and(|d| *d == node.digest);
+            if !is_same && node.revision < self.revision {
+                behind.push(Behind {
+                    node: node.node.clone(),
+                    revision: node.revision,
+                    wanted: self.revision,
+                });
+            }
+        }
+        Ok(behind)
+    }
+}
+
+fn list(behind: &[Behind]) -> String {
+    let words: Vec<String> = behind.iter().map(ToString::to_string).collect();
+    words.join(", ")
+}
+
+impl fmt::Display for Behind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            node,
+            revision,
+            wanted,
+        } = self;
+        write!(
+            f,
+            "node {node} is at revision {revision}, {wanted} is wanted"
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::diag::Diagnostic;
+    use crate::status::{Refusal, Serving};
+
+    fn node(name: &str, revision: u64, digest: &str) -> NodeStatus {
+        NodeStatus {
+            node: name.to_owned(),
+            revision,
+            digest: digest.to_owned(),
+            ..NodeStatus::default()
+        }
+    }
+
+    #[test]
+    fn a_node_is_there_by_revision_or_by_content() {
+        let target = Target {
+            revision: 10,
+            refused_from: 8,
+            digest: Some("d".to_owned()),
+        };
+        let nodes = [node("a", 10, "x"), node("b", 7, "d"), node("c", 9, "x")];
+        let behind = target.judge(&nodes).expect("nothing refused");
+        assert_eq!(behind.len(), 1);
+        let error = WaitError::Timeout {
+            waited: Duration::from_secs(10),
+            behind,
+        };
+        assert_eq!(
+            error.to_string(),
+            "not everywhere within 10s: node c is at revision 9, 10 is wanted"
+        );
+    }
+
+    #[test]
+    fn a_refusal_counts_only_if_it_is_of_this_change() {
+        let target = Target {
+            revision: 10,
+            refused_from: 10,
+            digest: None,
+        };
+        let mut refusing = node("a", 12, "");
+        refusing.refused.push(Refusal {
+            unit: "services/web".to_owned(),
+            revision: 9,
+            since: String::new(),
+            serving: Serving::LastGood,
+            diagnostics: vec![Diagnostic::error(
+                "bad-value",
+                "unknown balance \"leastcom\"",
+            )],
+        });
+        assert!(target.judge(std::slice::from_ref(&refusing)).is_ok());
+        refusing.refused[0].revision = 11;
+        let error = target.judge(&[refusing]).expect_err("refused");
+        assert_eq!(
+            error.to_string(),
+            "node a refused services/web at revision 11: error: unknown balance \"leastcom\""
+        );
+    }
+}
