@@ -1,0 +1,283 @@
+//! The renderer: what was rendered, from what, and what has to be rendered again.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+use super::attempt::attempt;
+use super::pattern;
+use super::reads::{Between, Read, ReadIndex, UnitReads};
+use super::templates::Templates;
+use super::{Rendered, UnitText};
+use crate::diag::Diagnostic;
+use crate::names::UnitName;
+use crate::snapshot::{ChangeKind, KeyChange, Snapshot};
+
+/// Keeps the texts of all units and follows snapshots. Not `Clone`: there is one truth about what
+/// was told already.
+pub struct Renderer {
+    templates: Templates,
+    last: Snapshot,
+    units: HashMap<UnitName, Unit>,
+    index: ReadIndex,
+    /// Nothing known about `last` holds: at first, and when templates were replaced.
+    is_stale: bool,
+}
+
+struct Unit {
+    /// Whether the unit stands for the directory of its name, or for the whole tree.
+    has_directory: bool,
+    reads: UnitReads,
+    outcome: Outcome,
+}
+
+enum Outcome {
+    New,
+    Failed,
+    Text {
+        text: Arc<str>,
+        warnings: Vec<Diagnostic>,
+    },
+}
+
+impl Renderer {
+    pub fn new(templates: Templates) -> Self {
+        Self {
+            templates,
+            last: Snapshot::default(),
+            units: HashMap::new(),
+            index: ReadIndex::default(),
+            is_stale: true,
+        }
+    }
+
+    /// Takes other templates; the next [`Renderer::update`] renders everything and tells what differs.
+    pub fn replace_templates(&mut self, templates: Templates) {
+        self.templates = templates;
+        self.is_stale = true;
+    }
+
+    /// Renders what `snapshot` changes. The cost is that of the difference to the snapshot before,
+    /// and of the units that read something in it.
+    pub fn update(&mut self, snapshot: &Snapshot) -> Rendered {
+        let old = std::mem::replace(&mut self.last, snapshot.clone());
+        let mut plan = Plan::default();
+        if self.is_stale {
+            self.plan_all(&mut plan);
+            self.is_stale = false;
+        } else {
+            let between = Between {
+                old: &old,
+                new: snapshot,
+            };
+            for change in old.diff(snapshot) {
+                self.plan_change(&change, between, &mut plan);
+            }
+        }
+        self.carry_out(plan)
+    }
+
+    /// The text a unit has now, if its template did not fail.
+    pub fn text(&self, unit: &str) -> Option<Arc<str>> {
+        match &self.units.get(unit)?.outcome {
+            Outcome::Text { text, .. } => Some(text.clone()),
+            Outcome::New | Outcome::Failed => None,
+        }
+    }
+
+    /// What the template of a unit warned of.
+    pub fn warnings(&self, unit: &str) -> Vec<Diagnostic> {
+        match self.units.get(unit).map(|unit| &unit.outcome) {
+            Some(Outcome::Text { warnings, .. }) => warnings.clone(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// The snapshot that was followed last.
+    pub fn snapshot(&self) -> &Snapshot {
+        &self.last
+    }
+
+    /// The names of all units, sorted.
+    pub fn units(&self) -> Vec<UnitName> {
+        let mut names: Vec<_> = self.units.keys().cloned().collect();
+        names.sort();
+        names
+    }
+
+    /// The key that a field of a unit's text came from: fields are called what keys are called, so
+    /// it is the key of that name among what the unit read.
+    pub fn key_of(&self, unit: &str, field: &str) -> Option<String> {
+        let state = self.units.get(unit)?;
+        let path = field.replacen('.', "/", 1);
+        if state.has_directory {
+            let key = format!("{unit}/{path}");
+            if self.last.get(&key).is_some() {
+                return Some(key);
+            }
+        }
+        let suffix = format!("/{path}");
+        let own = state.reads.own.iter().filter_map(|read| match read {
+            Read::Key(key) => Some(format!("{unit}/{key}")),
+            _ => None,
+        });
+        own.chain(state.reads.far_keys().map(str::to_owned))
+            .find(|key| (*key == path || key.ends_with(&suffix)) && self.last.get(key).is_some())
+    }
+
+    /// Names the key in each diagnostic about a field, where it can be told.
+    pub fn name_keys(&self, unit: &UnitName, diagnostics: &mut [Diagnostic]) {
+        for diagnostic in diagnostics {
+            if diagnostic.key.is_none()
+                && let Some(field) = &diagnostic.field
+            {
+                diagnostic.key = self.key_of(unit.as_str(), field);
+            }
+        }
+    }
+
+    fn plan_all(&self, plan: &mut Plan) {
+        for (_, unit) in self.templates.once() {
+            plan.render(UnitName::from(unit));
+        }
+        for (_, glob) in self.templates.each() {
+            // Keys come in order, so those of one directory follow one another.
+            let mut last = "";
+            for (key, _) in self.last.under(pattern::base(glob)) {
+                match pattern::directory(glob, key) {
+                    Some(dir) if dir != last => {
+                        plan.render(UnitName::from(dir));
+                        last = dir;
+                    }
+                    _ => {}
+                }
+            }
+        }
+        for unit in self.units.keys() {
+            if !plan.dirty.contains(unit) {
+                plan.remove(unit.clone());
+            }
+        }
+    }
+
+    fn plan_change(&self, change: &KeyChange, between: Between<'_>, plan: &mut Plan) {
+        if change.kind != ChangeKind::Updated {
+            for (_, glob) in self.templates.each() {
+                let Some(dir) = pattern::directory(glob, &change.key) else {
+                    continue;
+                };
+                let is_known = self.units.contains_key(dir);
+                match (is_known, between.new.has_dir(dir)) {
+                    (false, true) => plan.render(UnitName::from(dir)),
+                    (true, false) if self.is_directory_unit(dir) => {
+                        plan.remove(UnitName::from(dir));
+                    }
+                    _ => {}
+                }
+            }
+        }
+        for (at, _) in change.key.match_indices('/') {
+            let dir = &change.key[..at];
+            if let Some((name, unit)) = self.units.get_key_value(dir)
+                && unit.has_directory
+                && unit.reads.own.see(dir, change, between)
+            {
+                plan.render(name.clone());
+            }
+        }
+        for unit in self.index.far_readers(change, between) {
+            plan.render(unit.clone());
+        }
+    }
+
+    fn is_directory_unit(&self, name: &str) -> bool {
+        self.units.get(name).is_some_and(|unit| unit.has_directory)
+    }
+
+    fn carry_out(&mut self, plan: Plan) -> Rendered {
+        let mut rendered = Rendered::default();
+        for name in plan.gone {
+            if let Some(unit) = self.units.remove(&name) {
+                self.index.remove(&name, unit.reads);
+                rendered.removed.push(name);
+            }
+        }
+        for name in plan.dirty {
+            self.render(name, &mut rendered);
+        }
+        rendered
+    }
+
+    fn render(&mut self, name: UnitName, rendered: &mut Rendered) {
+        let once = self
+            .templates
+            .once()
+            .find(|(_, unit)| *unit == name.as_str());
+        let (file, has_directory) = match once {
+            Some((file, _)) => (file, false),
+            None => match self.templates.for_directory(name.as_str()) {
+                Some(file) => (file, true),
+                None => return,
+            },
+        };
+        let dir = has_directory.then_some(name.as_str());
+        let attempt = attempt(&self.templates, file, &name, dir, &self.last);
+        rendered.rendered += 1;
+        let before = self.units.remove(&name);
+        let before = before.map_or(Outcome::New, |unit| {
+            self.index.remove(&name, unit.reads);
+            unit.outcome
+        });
+        let reads = self.index.add(&name, dir, attempt.reads);
+        let outcome = match attempt.text {
+            Err(problem) => {
+                let mut diagnostics = vec![*problem];
+                diagnostics.extend(attempt.warnings);
+                rendered.failed.push((name.clone(), diagnostics));
+                Outcome::Failed
+            }
+            Ok(text) => {
+                let is_same = matches!(
+                    &before,
+                    Outcome::Text { text: last, warnings } if *last == text && *warnings == attempt.warnings
+                );
+                if !is_same {
+                    rendered.changed.push(UnitText {
+                        unit: name.clone(),
+                        text: text.clone(),
+                        warnings: attempt.warnings.clone(),
+                    });
+                }
+                Outcome::Text {
+                    text,
+                    warnings: attempt.warnings,
+                }
+            }
+        };
+        let unit = Unit {
+            has_directory,
+            reads,
+            outcome,
+        };
+        self.units.insert(name, unit);
+    }
+}
+
+/// Units to render and units to drop, in name order.
+#[derive(Default)]
+struct Plan {
+    dirty: BTreeSet<UnitName>,
+    gone: BTreeSet<UnitName>,
+}
+
+impl Plan {
+    fn render(&mut self, unit: UnitName) {
+        if !self.gone.contains(&unit) {
+            self.dirty.insert(unit);
+        }
+    }
+
+    fn remove(&mut self, unit: UnitName) {
+        self.dirty.remove(&unit);
+        self.gone.insert(unit);
+    }
+}
