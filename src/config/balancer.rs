@@ -1,0 +1,149 @@
+//! The `balancer:` unit: `settings/*` over the flags over the defaults.
+
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use super::fields::Fields;
+use super::service::{MAX_QUEUE, RETRIES};
+use super::unit::{Balancer, Timeouts};
+use super::values::{self, Problem};
+
+/// Every field the balancer may have, in the order of `docs/config.md`.
+pub const BALANCER_FIELDS: &[&str] = &[
+    "compat",
+    "timeout_head",
+    "timeout_idle",
+    "timeout_client",
+    "timeout_connect",
+    "timeout_server",
+    "timeout_tunnel",
+    "timeout_queue",
+    "timeout_drain",
+    "max_head_size",
+    "max_headers",
+    "max_body_size",
+    "max_connections",
+    "max_queue",
+    "retries",
+    "trusted_proxies",
+];
+
+/// A wait that ends: long enough for any long poll, short enough that nothing is held for ever.
+const TIMEOUT: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_hours(7 * 24);
+/// Nothing at all is a fair answer to how long to wait for what is left.
+const DRAIN: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_hours(7 * 24);
+const NETWORKS: usize = 1_000;
+
+/// The balancer as `defaults` has it, with what the fields say on top.
+pub(super) fn balancer(fields: &mut Fields<'_>, defaults: &Balancer) -> Balancer {
+    let Timeouts {
+        head,
+        idle,
+        client,
+        connect,
+        server,
+        tunnel,
+        queue,
+        drain,
+    } = defaults.timeouts.clone();
+    Balancer {
+        compat: fields
+            .read("compat", values::compat)
+            .unwrap_or(defaults.compat),
+        timeouts: Timeouts {
+            head: fields.timeout("timeout_head").unwrap_or(head),
+            idle: fields.timeout("timeout_idle").unwrap_or(idle),
+            client: fields.timeout("timeout_client").unwrap_or(client),
+            connect: fields.timeout("timeout_connect").unwrap_or(connect),
+            server: fields.timeout("timeout_server").unwrap_or(server),
+            tunnel: fields.timeout("timeout_tunnel").unwrap_or(tunnel),
+            queue: fields.timeout("timeout_queue").unwrap_or(queue),
+            drain: fields.duration("timeout_drain", DRAIN).unwrap_or(drain),
+        },
+        max_head_size: fields
+            .read("max_head_size", head_size)
+            .unwrap_or(defaults.max_head_size),
+        max_headers: fields
+            .read("max_headers", |text| values::count(text, 1..=1000))
+            .unwrap_or(defaults.max_headers),
+        max_body_size: fields
+            .read("max_body_size", body_size)
+            .unwrap_or(defaults.max_body_size),
+        max_connections: fields
+            .read("max_connections", |text| {
+                values::count(text, 1..=10_000_000)
+            })
+            .unwrap_or(defaults.max_connections),
+        max_queue: fields
+            .read("max_queue", |text| values::count(text, MAX_QUEUE))
+            .unwrap_or(defaults.max_queue),
+        retries: fields
+            .read("retries", |text| values::count(text, RETRIES))
+            .unwrap_or(defaults.retries),
+        trusted_proxies: if fields.is_set("trusted_proxies") {
+            trusted_proxies(fields)
+        } else {
+            defaults.trusted_proxies.clone()
+        },
+    }
+}
+
+impl Fields<'_> {
+    /// A wait of the data plane, 1 ms to 7 days.
+    pub(super) fn timeout(&mut self, name: &str) -> Option<Duration> {
+        self.duration(name, TIMEOUT)
+    }
+
+    /// A duration in `range`. A small bare number is taken as the milliseconds it is, with a
+    /// warning: whoever wrote 60 most likely thought of a minute.
+    pub(super) fn duration(
+        &mut self,
+        name: &str,
+        range: RangeInclusive<Duration>,
+    ) -> Option<Duration> {
+        let value = self.read(name, |text| values::duration_in(text, range))?;
+        let text = self.text(name)?.text;
+        if values::looks_like_seconds(text) {
+            self.warn(
+                "short-duration",
+                name,
+                format!("{name} {text:?} is {text} milliseconds"),
+                &format!("write {text}s for seconds, or {text}ms if it is meant"),
+            );
+        }
+        Some(value)
+    }
+}
+
+fn head_size(text: &str) -> Result<u32, Problem> {
+    let bytes = values::size(text)?;
+    u32::try_from(bytes)
+        .ok()
+        .filter(|bytes| (1024..=65536).contains(bytes))
+        .ok_or_else(|| {
+            Problem::new(
+                format!("{} is out of range", crate::diag::quoted(text)),
+                "it goes from 1024 to 65536 bytes, such as 16k",
+            )
+        })
+}
+
+fn body_size(text: &str) -> Result<Option<u64>, Problem> {
+    if values::is_unlimited(text) {
+        return Ok(None);
+    }
+    values::size(text).map(Some)
+}
+
+fn trusted_proxies(fields: &mut Fields<'_>) -> Vec<ipnet::IpNet> {
+    let mut networks = Vec::new();
+    for written in fields.items("trusted_proxies", NETWORKS) {
+        match values::network(written.text) {
+            Ok(network) => networks.push(network),
+            Err(problem) => fields.refuse("trusted_proxies", written, &problem),
+        }
+    }
+    networks.sort();
+    networks.dedup();
+    networks
+}

@@ -1,0 +1,333 @@
+//! The `service:` unit.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use super::address::{Query, host, path, upstream};
+use super::fields::{Fields, name};
+use super::unit::{
+    CheckKind, Compat, HealthCheck, HttpRoutes, Mode, Service, ServiceTimeouts, Upstream,
+};
+use super::values::{self, Problem, unknown_word};
+use crate::names::{ServiceName, UpstreamName};
+
+/// Every field a service may have, in the order of `docs/config.md`.
+pub const SERVICE_FIELDS: &[&str] = &[
+    "name",
+    "mode",
+    "balance",
+    "virtual_hosts",
+    "virtual_path",
+    "keep_virtual_path",
+    "default",
+    "external_port",
+    "health_check",
+    "health_check_uri",
+    "health_check_port",
+    "health_check_interval",
+    "health_check_timeout",
+    "health_check_rise",
+    "health_check_fall",
+    "timeout_connect",
+    "timeout_server",
+    "timeout_client",
+    "timeout_tunnel",
+    "timeout_queue",
+    "retries",
+    "max_connections",
+    "max_queue",
+    "cookie",
+    "basic_auth_secrets",
+    "custom_settings",
+    "upstreams",
+];
+
+/// Kontena's port for a TCP service that names none.
+pub(super) const DEFAULT_EXTERNAL_PORT: u16 = 5000;
+pub(super) const UPSTREAMS_PER_SERVICE: usize = 10_000;
+pub(super) const ROUTES_PER_SERVICE: usize = 1_000;
+
+/// Fields that say nothing in the other mode.
+const HTTP_ONLY: &[&str] = &[
+    "virtual_hosts",
+    "virtual_path",
+    "keep_virtual_path",
+    "default",
+    "cookie",
+];
+const TCP_ONLY: &[&str] = &["external_port"];
+
+/// `None` if it has no name or was refused; the problems are in `fields`.
+pub(super) fn service(fields: &mut Fields<'_>, compat: Compat) -> Option<Service> {
+    let service_name = fields.read("name", |text| name(text).map(ServiceName::from));
+    if service_name.is_none() && !fields.is_set("name") {
+        fields.missing("name", "write the service's name, as in name: \"web\"");
+    }
+    let mode = match word_of_mode(fields) {
+        Word::Http => Mode::Http(routes(fields, compat)),
+        Word::Tcp => tcp(fields),
+    };
+    let balance = fields.read("balance", values::balance);
+    let health_check = health_check(fields);
+    let timeouts = ServiceTimeouts {
+        connect: fields.timeout("timeout_connect"),
+        server: fields.timeout("timeout_server"),
+        client: fields.timeout("timeout_client"),
+        tunnel: fields.timeout("timeout_tunnel"),
+        queue: fields.timeout("timeout_queue"),
+    };
+    let retries = fields.read("retries", |text| values::count(text, RETRIES));
+    let max_connections = fields
+        .read("max_connections", |text| {
+            if values::is_unlimited(text) {
+                return Ok(None);
+            }
+            values::count(text, 1..=10_000_000).map(Some)
+        })
+        .flatten();
+    let max_queue = fields.read("max_queue", |text| values::count(text, MAX_QUEUE));
+    not_yet(fields);
+    let upstreams = upstreams(fields);
+    Some(Service {
+        name: service_name?,
+        mode,
+        balance,
+        upstreams,
+        health_check,
+        timeouts,
+        retries,
+        max_connections,
+        max_queue,
+    })
+}
+
+pub(super) const RETRIES: std::ops::RangeInclusive<u32> = 0..=100;
+pub(super) const MAX_QUEUE: std::ops::RangeInclusive<u32> = 0..=1_000_000;
+
+#[derive(Clone, Copy)]
+enum Word {
+    Http,
+    Tcp,
+}
+
+/// Anything but `http` was TCP on port 5000 in Kontena, typos too; here it is refused.
+fn word_of_mode(fields: &mut Fields<'_>) -> Word {
+    let word = fields.read("mode", |text| match text.to_ascii_lowercase().as_str() {
+        "http" => Ok(Word::Http),
+        "tcp" => Ok(Word::Tcp),
+        "https" => Err(Problem::new(
+            "\"https\" is unknown",
+            "write \"http\"; whether clients use TLS is the listener's business",
+        )),
+        _ => Err(unknown_word(text, &["http", "tcp"])),
+    });
+    if word.is_none() && fields.is_set("mode") {
+        return Word::Http;
+    }
+    let word = word.unwrap_or(Word::Http);
+    let (unused, mode, other) = match word {
+        Word::Http => (TCP_ONLY, "http", "tcp"),
+        Word::Tcp => (HTTP_ONLY, "tcp", "http"),
+    };
+    for field in unused {
+        if fields.is_set(field) {
+            fields.warn(
+                "unused-field",
+                field,
+                format!("{field} says nothing when mode is {mode}"),
+                &format!("remove it, or set mode to \"{other}\""),
+            );
+        }
+    }
+    word
+}
+
+fn tcp(fields: &mut Fields<'_>) -> Mode {
+    let external_port = fields
+        .read("external_port", values::port)
+        .unwrap_or(DEFAULT_EXTERNAL_PORT);
+    Mode::Tcp { external_port }
+}
+
+fn routes(fields: &mut Fields<'_>, compat: Compat) -> HttpRoutes {
+    let mut hosts = BTreeSet::new();
+    for written in fields.items("virtual_hosts", ROUTES_PER_SERVICE) {
+        match host(written.text) {
+            Ok((pattern, has_port)) => {
+                if has_port {
+                    fields.warn(
+                        "port-ignored",
+                        "virtual_hosts",
+                        format!(
+                            "virtual_hosts {} has a port, which is not compared",
+                            crate::diag::quoted(written.text)
+                        ),
+                        "remove the port; the name is taken on every listener",
+                    );
+                }
+                hosts.insert(pattern);
+            }
+            Err(problem) => fields.refuse("virtual_hosts", written, &problem),
+        }
+    }
+    let mut paths = BTreeSet::new();
+    for written in fields.items("virtual_path", ROUTES_PER_SERVICE) {
+        match path(written.text, Query::Refused) {
+            Ok(path) => {
+                if path.ends_with('*') {
+                    fields.warn(
+                        "odd-path",
+                        "virtual_path",
+                        format!(
+                            "virtual_path {} takes only paths with a * in them",
+                            crate::diag::quoted(&path)
+                        ),
+                        "remove the *; a path takes everything below it",
+                    );
+                }
+                paths.insert(path);
+            }
+            Err(problem) => fields.refuse("virtual_path", written, &problem),
+        }
+    }
+    if hosts.is_empty() && paths.is_empty() {
+        paths.insert("/".to_owned());
+    }
+    HttpRoutes {
+        hosts: hosts.into_iter().collect(),
+        paths: paths.into_iter().collect(),
+        keep_virtual_path: keep_virtual_path(fields, compat),
+        is_default: fields.read("default", values::boolean).unwrap_or(false),
+    }
+}
+
+/// In Kontena only `true` kept the path, and `1` or `yes` stripped it; who comes from there has
+/// applications that rely on it.
+fn keep_virtual_path(fields: &mut Fields<'_>, compat: Compat) -> bool {
+    if compat == Compat::Pointsman {
+        return fields
+            .read("keep_virtual_path", values::boolean)
+            .unwrap_or(false);
+    }
+    let Some(written) = fields.text("keep_virtual_path") else {
+        return false;
+    };
+    let keep = written.text.eq_ignore_ascii_case("true");
+    if !keep && values::boolean(written.text) != Ok(false) {
+        fields.warn(
+            "not-true",
+            "keep_virtual_path",
+            format!(
+                "keep_virtual_path {} strips the path: with compat kontena only \"true\" keeps it",
+                crate::diag::quoted(written.text)
+            ),
+            "write \"true\" or \"false\"",
+        );
+    }
+    keep
+}
+
+fn health_check(fields: &mut Fields<'_>) -> HealthCheck {
+    let default = HealthCheck::default();
+    let second = Duration::from_secs(1);
+    let word = fields.read("health_check", |text| {
+        match text.to_ascii_lowercase().as_str() {
+            "off" | "none" | "false" | "no" => Ok("off"),
+            "tcp" => Ok("tcp"),
+            "http" => Ok("http"),
+            _ => Err(unknown_word(text, &["off", "tcp", "http"])),
+        }
+    });
+    let uri = fields.read("health_check_uri", |text| path(text, Query::Allowed));
+    let kind = match (word, uri) {
+        (Some("off"), _) => CheckKind::Off,
+        (None | Some("http"), Some(uri)) => CheckKind::Http { uri },
+        (Some("http"), None) => CheckKind::Http {
+            uri: "/".to_owned(),
+        },
+        (Some(_), Some(_)) => {
+            fields.warn(
+                "unused-field",
+                "health_check_uri",
+                "health_check_uri says nothing when health_check is tcp".to_owned(),
+                "remove it, or set health_check to \"http\"",
+            );
+            CheckKind::Tcp
+        }
+        (_, None) => CheckKind::Tcp,
+    };
+    HealthCheck {
+        kind,
+        port: fields.read("health_check_port", values::port),
+        interval: fields
+            .duration(
+                "health_check_interval",
+                Duration::from_millis(100)..=3600 * second,
+            )
+            .unwrap_or(default.interval),
+        timeout: fields
+            .duration(
+                "health_check_timeout",
+                Duration::from_millis(10)..=3600 * second,
+            )
+            .unwrap_or(default.timeout),
+        rise: fields
+            .read("health_check_rise", |text| values::count(text, 1..=100))
+            .unwrap_or(default.rise),
+        fall: fields
+            .read("health_check_fall", |text| values::count(text, 1..=100))
+            .unwrap_or(default.fall),
+    }
+}
+
+/// What Kontena's keys can say and this version cannot do. Passwords are the exception to going
+/// live with a warning: a service that asks for them is never open without.
+fn not_yet(fields: &mut Fields<'_>) {
+    if fields.is_set("basic_auth_secrets") {
+        fields.error(
+            "auth-unavailable",
+            "basic_auth_secrets",
+            "basic_auth_secrets asks for authentication, which this version cannot do",
+            "the service stays away rather than open; remove the key if it may be open",
+        );
+    }
+    if fields.place("cookie").is_some() {
+        fields.warn(
+            "not-honoured",
+            "cookie",
+            "cookie is not honoured by this version: clients do not stick to an upstream"
+                .to_owned(),
+            "set balance to \"source\" to keep a client on one upstream by its address",
+        );
+    }
+    if fields.is_set("custom_settings") {
+        fields.warn(
+            "not-honoured",
+            "custom_settings",
+            "custom_settings is not honoured: it is written in another program's language"
+                .to_owned(),
+            "use the fields of this program, see docs/keys.md",
+        );
+    }
+}
+
+fn upstreams(fields: &mut Fields<'_>) -> Vec<Upstream> {
+    let mut upstreams = Vec::new();
+    for (entry, written) in fields.pairs("upstreams", UPSTREAMS_PER_SERVICE) {
+        let field = format!("upstreams.{}", entry.name);
+        if let Err(problem) = name(&entry.name) {
+            fields.refuse_as("upstreams", &field, written, &problem);
+            continue;
+        }
+        match upstream(written.text) {
+            Ok((address, weight)) => upstreams.push(Upstream {
+                name: UpstreamName::from(entry.name.as_str()),
+                address,
+                weight,
+            }),
+            Err(problem) => fields.refuse(&field, written, &problem),
+        }
+    }
+    upstreams.sort_by(|a, b| a.name.cmp(&b.name));
+    upstreams
+}

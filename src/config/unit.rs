@@ -1,0 +1,217 @@
+//! The checked forms: what a unit's text means once every value in it is known to be good.
+//!
+//! May not be in here: text that was not checked, names that were not lowercased, defaults of the
+//! balancer inside a service (they are looked up when a request needs them, so that changing one
+//! does not touch ten thousand services).
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+pub use crate::balance::Balance;
+use crate::names::{ServiceName, UpstreamName};
+
+/// One accepted unit.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Unit {
+    Balancer(Balancer),
+    Service(Service),
+}
+
+/// Something to balance to, with everything its keys say.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Service {
+    pub name: ServiceName,
+    pub mode: Mode,
+    /// `None`: `roundrobin` for HTTP, `leastconn` for TCP.
+    pub balance: Option<Balance>,
+    /// In name order; names are unique.
+    pub upstreams: Vec<Upstream>,
+    pub health_check: HealthCheck,
+    pub timeouts: ServiceTimeouts,
+    /// Tries after the first one; `None`: the balancer's.
+    pub retries: Option<u32>,
+    /// Requests (HTTP) or connections (TCP) under way at once, over all workers; `None`: no limit.
+    pub max_connections: Option<u32>,
+    /// How many may wait for a place when `max_connections` are under way; `None`: the balancer's.
+    pub max_queue: Option<u32>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum Mode {
+    Http(HttpRoutes),
+    /// `external_port`: the port this service has for itself.
+    Tcp {
+        external_port: u16,
+    },
+}
+
+/// What leads requests to an HTTP service. Hosts are ORed, paths are ORed, the two groups ANDed.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct HttpRoutes {
+    /// `virtual_hosts`, lowercase, sorted, unique.
+    pub hosts: Vec<HostPattern>,
+    /// `virtual_path`, each with a leading slash, sorted, unique. `/` alone when the keys name
+    /// neither host nor path.
+    pub paths: Vec<String>,
+    /// `keep_virtual_path`: pass the path on as it came.
+    pub keep_virtual_path: bool,
+    /// `default`: takes what no route takes.
+    pub is_default: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum HostPattern {
+    /// `www.example.com`, `10.0.0.1`, `[::1]`.
+    Exact(String),
+    /// `*.example.com`, kept as `.example.com`: any depth below it, not the name itself.
+    Wildcard(String),
+}
+
+/// One address of a service: `10.0.0.1:80`, or `10.0.0.1:80 weight=5`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Upstream {
+    pub name: UpstreamName,
+    pub address: SocketAddr,
+    /// 0 to 256, default 1. 0 takes no new connections: drained by hand.
+    pub weight: u16,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HealthCheck {
+    pub kind: CheckKind,
+    /// `health_check_port`: another port than the traffic's.
+    pub port: Option<u16>,
+    /// `health_check_interval`, default 2 s, 100 ms to 1 h.
+    pub interval: Duration,
+    /// `health_check_timeout`, default 10 s (Kontena's), 10 ms to 1 h.
+    pub timeout: Duration,
+    /// `health_check_rise`, default 2, 1 to 100: good checks in a row that bring it back.
+    pub rise: u32,
+    /// `health_check_fall`, default 3, 1 to 100: bad checks in a row that take it out.
+    pub fall: u32,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CheckKind {
+    /// `health_check: off`.
+    Off,
+    /// A connect that succeeds.
+    Tcp,
+    /// `health_check_uri`: GET answered with 2xx or 3xx.
+    Http { uri: String },
+}
+
+/// Overrides of the balancer's timeouts.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ServiceTimeouts {
+    pub connect: Option<Duration>,
+    pub server: Option<Duration>,
+    pub client: Option<Duration>,
+    pub tunnel: Option<Duration>,
+    pub queue: Option<Duration>,
+}
+
+/// What holds for the whole balancer: `settings/*` over the flags over the defaults.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Balancer {
+    pub compat: Compat,
+    pub timeouts: Timeouts,
+    /// `max_head_size`: bytes of a request or response head, default 16384, 1024 to 65536. 431.
+    pub max_head_size: u32,
+    /// `max_headers`: fields in one head, default 100, 1 to 1000. 431.
+    pub max_headers: u32,
+    /// `max_body_size`: bytes of a request body, default none. 413.
+    pub max_body_size: Option<u64>,
+    /// `max_connections`: client connections over all listeners, default 100000. Beyond it new
+    /// connections wait in the kernel's backlog.
+    pub max_connections: u32,
+    /// `max_queue`: default for services, 1024.
+    pub max_queue: u32,
+    /// `retries`: default for services, 3.
+    pub retries: u32,
+    /// `trusted_proxies`: networks whose forwarded headers are believed.
+    pub trusted_proxies: Vec<IpNet>,
+}
+
+/// Every wait of the data plane. Defaults are Kontena's where it had one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Timeouts {
+    /// `timeout_head`, 5 s: first byte to the end of a request head. 408.
+    pub head: Duration,
+    /// `timeout_idle`, 10 s: a kept-alive connection without a request.
+    pub idle: Duration,
+    /// `timeout_client`, 60 s: a client that neither sends its body nor reads the answer. 408.
+    pub client: Duration,
+    /// `timeout_connect`, 5 s: one connect to an upstream.
+    pub connect: Duration,
+    /// `timeout_server`, 60 s: an upstream that does not answer or stops. 504.
+    pub server: Duration,
+    /// `timeout_tunnel`, 1 h: silence in a tunnel (TCP, upgraded connections).
+    pub tunnel: Duration,
+    /// `timeout_queue`, 60 s: waiting for a place at a service. 503.
+    pub queue: Duration,
+    /// `timeout_drain`, 30 s: what is left gets this long when the program ends or an address goes.
+    pub drain: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        let s = Duration::from_secs;
+        Self {
+            head: s(5),
+            idle: s(10),
+            client: s(60),
+            connect: s(5),
+            server: s(60),
+            tunnel: s(3600),
+            queue: s(60),
+            drain: s(30),
+        }
+    }
+}
+
+/// Whose habits hold where they differ.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Compat {
+    #[default]
+    Pointsman,
+    /// Raw string prefixes, first name wins inside a tier, 503 for no match.
+    Kontena,
+}
+
+impl Default for Balancer {
+    fn default() -> Self {
+        Self {
+            compat: Compat::default(),
+            timeouts: Timeouts::default(),
+            max_head_size: 16 * 1024,
+            max_headers: 100,
+            max_body_size: None,
+            max_connections: 100_000,
+            max_queue: 1024,
+            retries: 3,
+            trusted_proxies: Vec::new(),
+        }
+    }
+}
+
+impl Balancer {
+    pub fn trusts(&self, peer: IpAddr) -> bool {
+        self.trusted_proxies.iter().any(|net| net.contains(&peer))
+    }
+}
+
+impl Default for HealthCheck {
+    fn default() -> Self {
+        Self {
+            kind: CheckKind::Tcp,
+            port: None,
+            interval: Duration::from_secs(2),
+            timeout: Duration::from_secs(10),
+            rise: 2,
+            fall: 3,
+        }
+    }
+}
