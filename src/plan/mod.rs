@@ -1,0 +1,191 @@
+//! The compiled tables of one generation: immutable, built from the last plan and what changed.
+//!
+//! Pure and synchronous: no sockets, no files, no clock, no tasks. [`Plan::with`] is the only way
+//! from one plan to the next; what did not change is shared with the plan before.
+
+mod cow_map;
+mod dump;
+mod routes;
+mod service;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use imbl::OrdMap;
+use imbl::ordmap::DiffItem;
+
+pub use cow_map::CowMap;
+pub use routes::{Habit, Match};
+pub use service::Service;
+
+use crate::config::{Balancer, Compat, Unit};
+use crate::names::UnitName;
+use routes::Routes;
+
+/// A unit's new accepted form, or `None` when it is gone.
+pub type Change = (UnitName, Option<Unit>);
+
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// What holds when no unit says otherwise.
+    defaults: Arc<Balancer>,
+    balancer: Arc<Balancer>,
+    /// The unit that `balancer` came from.
+    balancer_unit: Option<UnitName>,
+    services: OrdMap<UnitName, Arc<Service>>,
+    routes: Routes,
+    /// TCP services by their port.
+    ports: OrdMap<u16, Arc<Service>>,
+}
+
+impl Plan {
+    /// A plan without services.
+    pub fn new(defaults: Balancer) -> Self {
+        let defaults = Arc::new(defaults);
+        Self {
+            balancer: defaults.clone(),
+            defaults,
+            balancer_unit: None,
+            services: OrdMap::new(),
+            routes: Routes::default(),
+            ports: OrdMap::new(),
+        }
+    }
+
+    /// The next plan. Costs what the changed units cost, whatever the number of services.
+    ///
+    /// Two services on one port must have been sorted out before: the later change would win.
+    #[must_use]
+    pub fn with(&self, changes: impl IntoIterator<Item = Change>) -> Plan {
+        let mut next = self.clone();
+        for (unit, form) in changes {
+            match form {
+                Some(Unit::Balancer(balancer)) => {
+                    next.balancer = Arc::new(balancer);
+                    next.balancer_unit = Some(unit);
+                }
+                Some(Unit::Service(config)) => {
+                    let before = next.take(&unit);
+                    let service = Service::new(unit.clone(), config, before.as_deref());
+                    next.put(Arc::new(service));
+                }
+                None if next.balancer_unit.as_ref() == Some(&unit) => {
+                    next.balancer = next.defaults.clone();
+                    next.balancer_unit = None;
+                }
+                None => drop(next.take(&unit)),
+            }
+        }
+        next
+    }
+
+    /// The changes that lead from here to `newer`.
+    pub fn diff(&self, newer: &Plan) -> Vec<Change> {
+        let mut changes = Vec::new();
+        if self.balancer != newer.balancer || self.balancer_unit != newer.balancer_unit {
+            match (&self.balancer_unit, &newer.balancer_unit) {
+                (Some(old), None) => changes.push((old.clone(), None)),
+                (_, Some(new)) => {
+                    changes.push((new.clone(), Some(Unit::Balancer((*newer.balancer).clone()))));
+                }
+                (None, None) => {}
+            }
+        }
+        for item in self.services.diff(&newer.services) {
+            match item {
+                DiffItem::Add(unit, service)
+                | DiffItem::Update {
+                    new: (unit, service),
+                    ..
+                } => {
+                    changes.push((unit.clone(), Some(Unit::Service(service.config.clone()))));
+                }
+                DiffItem::Remove(unit, _) => changes.push((unit.clone(), None)),
+            }
+        }
+        changes
+    }
+
+    /// Where a request goes. `host` lowercase and without a port, `path` without the query.
+    pub fn route(&self, host: &[u8], path: &[u8]) -> Option<Match<'_>> {
+        let habit = match self.balancer.compat {
+            Compat::Pointsman => Habit::MostSpecific,
+            Compat::Kontena => Habit::FirstName,
+        };
+        self.routes.find(host, path, habit)
+    }
+
+    pub fn balancer(&self) -> &Arc<Balancer> {
+        &self.balancer
+    }
+
+    pub fn service(&self, unit: &UnitName) -> Option<&Arc<Service>> {
+        self.services.get(unit)
+    }
+
+    /// All services in the order of their units.
+    pub fn services(&self) -> impl Iterator<Item = &Arc<Service>> {
+        self.services.values()
+    }
+
+    pub fn len(&self) -> usize {
+        self.services.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.services.is_empty()
+    }
+
+    /// The service that has a TCP port for itself.
+    pub fn tcp(&self, port: u16) -> Option<&Arc<Service>> {
+        self.ports.get(&port)
+    }
+
+    /// TCP ports in order.
+    pub fn ports(&self) -> impl Iterator<Item = (u16, &Arc<Service>)> {
+        self.ports.iter().map(|(port, service)| (*port, service))
+    }
+
+    /// Ports that `newer` opens and closes.
+    pub fn port_changes(&self, newer: &Plan) -> PortChanges {
+        let mut changes = PortChanges::default();
+        for item in self.ports.diff(&newer.ports) {
+            match item {
+                DiffItem::Add(port, service) => changes.opened.push((*port, service.clone())),
+                DiffItem::Remove(port, _) => changes.closed.push(*port),
+                DiffItem::Update { .. } => {}
+            }
+        }
+        changes
+    }
+
+    fn put(&mut self, service: Arc<Service>) {
+        if let Some(routes) = service.http_routes() {
+            self.routes.add(&service, routes);
+        }
+        if let Some(port) = service.tcp_port() {
+            self.ports.insert(port, service.clone());
+        }
+        self.services.insert(service.unit.clone(), service);
+    }
+
+    fn take(&mut self, unit: &UnitName) -> Option<Arc<Service>> {
+        let service = self.services.remove(unit)?;
+        if let Some(routes) = service.http_routes() {
+            self.routes.remove(&service, routes);
+        }
+        if let Some(port) = service.tcp_port()
+            && self.ports.get(&port).is_some_and(|s| s.unit == *unit)
+        {
+            self.ports.remove(&port);
+        }
+        Some(service)
+    }
+}
+
+#[derive(Debug, Default)]
+pub struct PortChanges {
+    pub opened: Vec<(u16, Arc<Service>)>,
+    pub closed: Vec<u16>,
+}

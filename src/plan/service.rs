@@ -1,0 +1,113 @@
+//! A service as the data plane uses it: what its unit says, bound to the state that outlives plans.
+
+use std::sync::Arc;
+
+use crate::balance::{
+    Balance, Member, Rotation, ServiceState, Tried, UpstreamState, has_eligible, pick,
+};
+use crate::config::{self, CheckKind, HttpRoutes, Mode};
+use crate::names::UnitName;
+
+#[derive(Debug)]
+pub struct Service {
+    pub unit: UnitName,
+    pub config: config::Service,
+    pub balance: Balance,
+    /// In name order, as `config.upstreams`.
+    pub members: Box<[Member]>,
+    rotation: Option<Rotation>,
+    pub state: Arc<ServiceState>,
+}
+
+/// Equal if the unit says the same; state is no part of it.
+impl PartialEq for Service {
+    fn eq(&self, other: &Self) -> bool {
+        self.unit == other.unit && self.config == other.config
+    }
+}
+
+impl Service {
+    /// Takes over from `before` the state of everything that is still the same: the service by its
+    /// unit, an upstream by its name and address. All else may have changed.
+    pub(crate) fn new(unit: UnitName, config: config::Service, before: Option<&Service>) -> Self {
+        let is_checked = config.health_check.kind != CheckKind::Off;
+        let members: Box<[Member]> = config
+            .upstreams
+            .iter()
+            .map(|upstream| {
+                let known = before
+                    .and_then(|b| b.member(&upstream.name))
+                    .filter(|m| m.address == upstream.address);
+                let state = match known {
+                    Some(member) => member.state.clone(),
+                    None => Arc::new(UpstreamState::new(is_checked)),
+                };
+                Member::new(
+                    upstream.name.clone(),
+                    upstream.address,
+                    upstream.weight,
+                    state,
+                )
+            })
+            .collect();
+        let balance = config.balance.unwrap_or(match config.mode {
+            Mode::Http(_) => Balance::RoundRobin,
+            Mode::Tcp { .. } => Balance::LeastConn,
+        });
+        let rotation = match balance {
+            Balance::RoundRobin => Rotation::new(&members),
+            _ => None,
+        };
+        let state = before.map(|b| b.state.clone()).unwrap_or_default();
+        Self {
+            unit,
+            config,
+            balance,
+            members,
+            rotation,
+            state,
+        }
+    }
+
+    /// An upstream that can take traffic, or `None`.
+    pub fn pick(&self, client: u64, tried: &Tried) -> Option<usize> {
+        let rotation = self.rotation.as_ref();
+        pick(
+            self.balance,
+            &self.members,
+            rotation,
+            &self.state,
+            client,
+            tried,
+        )
+    }
+
+    /// Whether another upstream than those tried could take traffic.
+    pub fn has_untried(&self, tried: &Tried) -> bool {
+        has_eligible(&self.members, tried)
+    }
+
+    pub fn http_routes(&self) -> Option<&HttpRoutes> {
+        match &self.config.mode {
+            Mode::Http(routes) => Some(routes),
+            Mode::Tcp { .. } => None,
+        }
+    }
+
+    pub fn tcp_port(&self) -> Option<u16> {
+        match self.config.mode {
+            Mode::Tcp { external_port } => Some(external_port),
+            Mode::Http(_) => None,
+        }
+    }
+
+    pub fn member(&self, name: &crate::names::UpstreamName) -> Option<&Member> {
+        let at = self.members.binary_search_by(|m| m.name.cmp(name)).ok()?;
+        Some(&self.members[at])
+    }
+
+    /// The order of names: by the service's name, and by unit where two trees share a name.
+    pub fn order(&self) -> (&str, &str) {
+        (self.config.name.as_str(), self.unit.as_str())
+    }
+}
