@@ -1,0 +1,256 @@
+//! Health checks: one small task for each upstream that has a check, on the control runtime.
+//!
+//! The checker follows plans as they are committed. An upstream that stays keeps its health and its
+//! streak; one whose check changed is checked the new way from then on.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
+use tokio::task::AbortHandle;
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::balance::{Health, Member, UpstreamId, UpstreamState};
+use crate::config::{CheckKind, HealthCheck};
+use crate::plan::Service;
+
+/// Checks under way at once: ten thousand upstreams must not take all descriptors.
+const AT_ONCE: usize = 128;
+
+/// The same for upstreams that are down and gave no answer in time last. They wait in a queue of their own,
+/// so that a few hundred hosts that hang do not keep others from being checked.
+const HANGING_AT_ONCE: usize = 64;
+
+/// An upstream that has not been up yet is looked at this often for a while: it should serve as soon
+/// as it can.
+const EAGER: Duration = Duration::from_millis(100);
+const STARTING: Duration = Duration::from_secs(20);
+
+/// Enough of an answer to read its status line.
+const MAX_STATUS_LINE: usize = 1024;
+
+pub struct Checker {
+    running: HashMap<UpstreamId, Running>,
+    queues: Arc<Queues>,
+}
+
+struct Queues {
+    usual: Semaphore,
+    hanging: Semaphore,
+}
+
+struct Running {
+    task: AbortHandle,
+    check: HealthCheck,
+    host: String,
+}
+
+impl Default for Checker {
+    fn default() -> Self {
+        Self {
+            running: HashMap::new(),
+            queues: Arc::new(Queues {
+                usual: Semaphore::new(AT_ONCE),
+                hanging: Semaphore::new(HANGING_AT_ONCE),
+            }),
+        }
+    }
+}
+
+impl Checker {
+    /// Follows one service from its old form to its new one. Call inside the control runtime.
+    pub fn follow(&mut self, before: Option<&Arc<Service>>, now: Option<&Arc<Service>>) {
+        for member in before.into_iter().flat_map(|s| s.members.iter()) {
+            let id = member.state.id();
+            let stays = now.is_some_and(|s| s.members.iter().any(|m| m.state.id() == id));
+            if !stays {
+                self.stop(id);
+            }
+        }
+        let Some(service) = now else { return };
+        let check = &service.config.health_check;
+        for member in &service.members {
+            let id = member.state.id();
+            let watched = Watched::new(service, member);
+            if check.kind == CheckKind::Off {
+                self.stop(id);
+                // Nobody would ever call it up again.
+                member.state.set_health(Health::Up);
+            } else if self
+                .running
+                .get(&id)
+                .is_none_or(|running| running.check != *check || running.host != watched.host)
+            {
+                self.stop(id);
+                let host = watched.host.clone();
+                let task = tokio::spawn(watch(watched, check.clone(), self.queues.clone()));
+                self.running.insert(
+                    id,
+                    Running {
+                        task: task.abort_handle(),
+                        check: check.clone(),
+                        host,
+                    },
+                );
+            }
+        }
+    }
+
+    /// How many upstreams are checked.
+    pub fn len(&self) -> usize {
+        self.running.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.running.is_empty()
+    }
+
+    fn stop(&mut self, id: UpstreamId) {
+        if let Some(running) = self.running.remove(&id) {
+            running.task.abort();
+        }
+    }
+}
+
+impl Drop for Checker {
+    fn drop(&mut self) {
+        for running in self.running.values() {
+            running.task.abort();
+        }
+    }
+}
+
+/// What a check needs to know of its upstream.
+struct Watched {
+    service: String,
+    upstream: String,
+    address: SocketAddr,
+    /// For the Host field of HTTP checks.
+    host: String,
+    state: Arc<UpstreamState>,
+}
+
+impl Watched {
+    fn new(service: &Service, member: &Member) -> Self {
+        let named = service.http_routes().and_then(|routes| {
+            routes.hosts.iter().find_map(|host| match host {
+                crate::config::HostPattern::Exact(name) => Some(name.clone()),
+                crate::config::HostPattern::Wildcard(_) => None,
+            })
+        });
+        Self {
+            service: service.config.name.to_string(),
+            upstream: member.name.to_string(),
+            address: member.address,
+            host: named.unwrap_or_else(|| member.address.to_string()),
+            state: member.state.clone(),
+        }
+    }
+}
+
+async fn watch(watched: Watched, check: HealthCheck, queues: Arc<Queues>) {
+    let mut address = watched.address;
+    address.set_port(check.port.unwrap_or(address.port()));
+    let born = Instant::now();
+    let mut hangs = false;
+    loop {
+        let started = Instant::now();
+        let result = {
+            let queue = if hangs {
+                &queues.hanging
+            } else {
+                &queues.usual
+            };
+            let Ok(_permit) = queue.acquire().await else {
+                return;
+            };
+            timeout(check.timeout, probe(address, &watched.host, &check.kind)).await
+        };
+        let is_late = result.is_err();
+        let verdict = result.unwrap_or_else(|_| Err(format!("no answer in {:?}", check.timeout)));
+        let reason = match &verdict {
+            Ok(reason) | Err(reason) => reason.as_str(),
+        };
+        let (service, upstream) = (&watched.service, &watched.upstream);
+        let is_new = watched.state.health() == Health::Starting;
+        match watched.state.judge(verdict.is_ok(), check.rise, check.fall) {
+            // As it should be: ten thousand such lines at a start would hide the one that matters.
+            Some(Health::Up) if is_new => {
+                tracing::debug!(%service, %upstream, %address, reason, "new upstream is up");
+            }
+            Some(Health::Up) => {
+                tracing::info!(%service, %upstream, %address, reason, "upstream is up");
+            }
+            Some(_) => {
+                tracing::warn!(%service, %upstream, %address, reason, "upstream is down");
+            }
+            None => {}
+        }
+        hangs = is_late && watched.state.health() == Health::Down;
+        let interval = match watched.state.was_up() || born.elapsed() > STARTING {
+            true => check.interval,
+            false => check.interval.min(EAGER),
+        };
+        // A tenth of chance, so that checks of many upstreams do not fall into step.
+        let pause = interval.mul_f64(0.95 + fastrand::f64() / 10.0);
+        sleep(
+            pause
+                .saturating_sub(started.elapsed())
+                .max(Duration::from_millis(10)),
+        )
+        .await;
+    }
+}
+
+/// One check; the text says why, for the log.
+async fn probe(address: SocketAddr, host: &str, kind: &CheckKind) -> Result<String, String> {
+    let mut stream = TcpStream::connect(address)
+        .await
+        .map_err(|error| format!("connect: {error}"))?;
+    // Closed by a reset: thousands of checks in a minute would otherwise leave as many ports waiting
+    // for their time to pass.
+    let _ = socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO));
+    let CheckKind::Http { uri } = kind else {
+        return Ok("connected".to_owned());
+    };
+    let request = format!(
+        "GET {uri} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: pointsman-check\r\n\
+         Accept: */*\r\nConnection: close\r\n\r\n"
+    );
+    stream
+        .write_all(request.as_bytes())
+        .await
+        .map_err(|error| format!("send: {error}"))?;
+    let status = read_status(&mut stream)
+        .await
+        .map_err(|error| format!("answer: {error}"))?;
+    let verdict = format!("GET {uri} answered {status}");
+    if (200..400).contains(&status) {
+        Ok(verdict)
+    } else {
+        Err(verdict)
+    }
+}
+
+async fn read_status(stream: &mut TcpStream) -> io::Result<u16> {
+    let mut line = Vec::new();
+    let mut chunk = [0; 256];
+    while !line.contains(&b'\n') && line.len() < MAX_STATUS_LINE {
+        match stream.read(&mut chunk).await? {
+            0 => break,
+            n => line.extend_from_slice(&chunk[..n]),
+        }
+    }
+    let bad = || io::Error::new(io::ErrorKind::InvalidData, "no HTTP status line");
+    let text = line.strip_prefix(b"HTTP/1.").ok_or_else(bad)?;
+    let digits = text.get(2..5).ok_or_else(bad)?;
+    std::str::from_utf8(digits)
+        .ok()
+        .and_then(|d| d.parse().ok())
+        .ok_or_else(bad)
+}

@@ -1,0 +1,442 @@
+//! One request to an upstream and its answer back: choosing, connecting, sending, trying again.
+
+use std::borrow::Cow;
+use std::future::poll_fn;
+use std::io;
+use std::pin::pin;
+use std::task::Poll;
+use std::time::Duration;
+
+use tokio::net::TcpStream;
+
+use crate::balance::{self, InFlight, Member, Tried};
+use crate::config::Timeouts;
+use crate::plan::Service;
+use crate::proxy::buffers::{Input, Output};
+use crate::proxy::http::fault::Fault;
+use crate::proxy::http::id::RequestId;
+use crate::proxy::http::relay::{AnswerEnd, Course, Upload, UploadEnd, is_too_large};
+use crate::proxy::http::{Client, Next};
+use crate::proxy::http1::{
+    BodyReader, ClientConnection, Framing, Limits, Method, RequestEdit, RequestHead, ResponseEdit,
+    ResponseHead, Version, write_request, write_response,
+};
+use crate::proxy::io::{poll_write, write_all};
+use crate::proxy::timer::Deadline;
+use crate::proxy::upstream::{PAUSE, connect_member};
+
+/// Everything one request needs on its way. Borrowed from the generation that the request pins:
+/// counting references would make all workers write to the same memory for each request.
+pub(super) struct Exchange<'a> {
+    pub(super) client: &'a Client,
+    pub(super) service: &'a Service,
+    pub(super) head: &'a RequestHead,
+    /// Bytes of the path that are not passed on.
+    pub(super) prefix: usize,
+    pub(super) id: &'a RequestId,
+    pub(super) waits: Waits,
+    pub(super) retries: u32,
+    pub(super) max_body: Option<u64>,
+    pub(super) limits: Limits,
+}
+
+/// Waits that hold for one request: its service's, else the balancer's.
+#[derive(Clone, Copy)]
+pub(super) struct Waits {
+    pub(super) connect: Duration,
+    pub(super) server: Duration,
+    pub(super) client: Duration,
+    pub(super) tunnel: Duration,
+}
+
+impl Waits {
+    pub(super) fn new(service: &Service, all: &Timeouts) -> Self {
+        let own = &service.config.timeouts;
+        Self {
+            connect: own.connect.unwrap_or(all.connect),
+            server: own.server.unwrap_or(all.server),
+            client: own.client.unwrap_or(all.client),
+            tunnel: own.tunnel.unwrap_or(all.tunnel),
+        }
+    }
+}
+
+/// What came of a request.
+pub(super) enum Outcome {
+    Answered(Next),
+    /// Both sides agreed to another protocol: from here on bytes go both ways.
+    Switched(Switched),
+}
+
+/// A connection that becomes a tunnel.
+pub(super) struct Switched {
+    pub(super) upstream: TcpStream,
+    /// What the upstream sent behind its 101.
+    pub(super) early: Input,
+    /// Of the service's members.
+    pub(super) index: usize,
+    pub(super) in_flight: InFlight,
+}
+
+/// How one attempt ended.
+pub(super) enum Attempt {
+    /// Answered. The upstream's connection can be used again, or not.
+    Answered {
+        next: Next,
+        reuse: bool,
+    },
+    /// The upstream agreed to an upgrade; what it sent behind the 101 is in the input.
+    Switched(Input),
+    /// The upstream went away before it answered anything. `sent`: it may have seen the request.
+    Lost {
+        sent: bool,
+    },
+    Failed(Fault),
+}
+
+impl Exchange<'_> {
+    /// Brings the request to an upstream. An error means that the client got nothing yet.
+    pub(super) async fn run(self, input: &mut Input) -> Result<Outcome, Fault> {
+        let mut tried = Tried::default();
+        let mut retries = self.retries;
+        let mut may_reuse = true;
+        loop {
+            let Some(index) = self.service.pick(self.client.hash, &tried) else {
+                return Err(Fault::upstream(503, "no upstream can take it"));
+            };
+            let member = &self.service.members[index];
+            let in_flight = InFlight::begin(&member.state);
+            let pools = &self.client.worker.pools;
+            let pooled = if may_reuse {
+                pools.take(member.address, self.is_replayable(input))
+            } else {
+                None
+            };
+            let is_reused = pooled.is_some();
+            let connected = match pooled {
+                Some(stream) => Ok(stream),
+                None => connect_member(member, self.waits.connect, &self.client.deadline).await,
+            };
+            let fault = match connected {
+                Err(error) => {
+                    self.note_connect_failure(member, &error);
+                    Fault::upstream(503, "no upstream could be connected")
+                }
+                Ok(upstream) => match self.attempt(&upstream, member, input).await {
+                    Attempt::Answered { next, reuse } => {
+                        if reuse {
+                            pools.put(member.address, upstream);
+                        }
+                        return Ok(Outcome::Answered(next));
+                    }
+                    Attempt::Switched(early) => {
+                        let switched = Switched {
+                            upstream,
+                            early,
+                            index,
+                            in_flight,
+                        };
+                        return Ok(Outcome::Switched(switched));
+                    }
+                    Attempt::Failed(fault) => return Err(fault),
+                    Attempt::Lost { sent } => {
+                        let fault = Fault::upstream(502, "upstream closed without an answer");
+                        if sent && !self.is_replayable(input) {
+                            return Err(fault);
+                        }
+                        if is_reused {
+                            // It was closing while we wrote: says nothing about the upstream.
+                            may_reuse = false;
+                            continue;
+                        }
+                        fault
+                    }
+                },
+            };
+            drop(in_flight);
+            if retries == 0 {
+                return Err(fault);
+            }
+            retries -= 1;
+            tried.add(index);
+            if !self.service.has_untried(&tried) {
+                tried = Tried::default();
+                self.client.deadline.sleep(PAUSE).await;
+            }
+        }
+    }
+
+    /// Sends the request on this connection and passes the answer on.
+    async fn attempt(&self, upstream: &TcpStream, member: &Member, input: &mut Input) -> Attempt {
+        let mut body = BodyReader::new(self.head.framing);
+        let (out, used) = match self.compose(input, member, &mut body) {
+            Ok(composed) => composed,
+            Err(fault) => return Attempt::Failed(fault),
+        };
+        let deadline = &self.client.deadline;
+        match deadline
+            .limit(self.waits.server, send(upstream, &out))
+            .await
+        {
+            Ok(Ok(())) => {}
+            Ok(Err(sent)) => return Attempt::Lost { sent },
+            Err(_) => return Attempt::Failed(Fault::upstream(504, "upstream takes no request")),
+        }
+        drop(out);
+        let worker = &self.client.worker;
+        let mut answer = worker.http.response_head();
+        let attempt = if body.is_done() {
+            let course = Course::default();
+            course.uploaded.set(true);
+            let request = Some((input, used));
+            self.answer(upstream, deadline, &mut answer, &course, request)
+                .await
+        } else {
+            // From here on there is no second try: what is sent is not kept.
+            input.consume(used);
+            self.both_ways(upstream, input, body, &mut answer).await
+        };
+        worker.http.keep_response_head(answer);
+        attempt
+    }
+
+    /// The request head as the upstream gets it, and what is there of the body already.
+    fn compose(
+        &self,
+        input: &Input,
+        member: &Member,
+        body: &mut BodyReader,
+    ) -> Result<(Output, usize), Fault> {
+        let bytes = input.filled();
+        let path = self.stripped_path(bytes);
+        let needs_host = self.head.authority.is_empty();
+        let default_host = if needs_host {
+            member.address.to_string()
+        } else {
+            String::new()
+        };
+        let edit = RequestEdit {
+            path: path.as_deref(),
+            default_host: default_host.as_bytes(),
+            forwarded: self
+                .client
+                .forwarded
+                .as_ref()
+                .map(|(_, forwarded)| forwarded),
+            request_id: Some(self.id.as_bytes()),
+            close: false,
+            extra: b"",
+        };
+        let mut out = self.client.worker.buffers.output();
+        write_request(self.head, bytes, &edit, &mut out);
+        let mut used = self.head.len;
+        while !body.is_done() {
+            let step = body.relay(&bytes[used..])?;
+            if step.used() == 0 && !step.end {
+                break;
+            }
+            out.extend_from_slice(&bytes[used + step.skip..used + step.used()]);
+            used += step.used();
+        }
+        if is_too_large(body, self.max_body) {
+            return Err(Fault::client(413, "body is too large"));
+        }
+        Ok((out, used))
+    }
+
+    /// The path without the prefix that led here; `None` if it stays as it is.
+    fn stripped_path<'b>(&self, bytes: &'b [u8]) -> Option<Cow<'b, [u8]>> {
+        let path = self.head.path.get(bytes);
+        if self.prefix == 0 || self.prefix > path.len() {
+            return None;
+        }
+        let (prefix, rest) = path.split_at(self.prefix);
+        match rest.first() {
+            None | Some(b'/') => Some(Cow::Borrowed(rest)),
+            Some(_) if prefix == b"/" => None,
+            Some(_) if prefix.ends_with(b"/") => Some(Cow::Borrowed(&path[self.prefix - 1..])),
+            Some(_) => Some(Cow::Owned([b"/", rest].concat())),
+        }
+    }
+
+    /// Sends the rest of the body while the answer may come already.
+    async fn both_ways(
+        &self,
+        upstream: &TcpStream,
+        input: &mut Input,
+        body: BodyReader,
+        answer: &mut ResponseHead,
+    ) -> Attempt {
+        let course = Course::default();
+        let answer_deadline = self.client.worker.wheel.deadline();
+        let mut upload = pin!(
+            Upload {
+                client: self.client,
+                upstream,
+                waits: self.waits,
+                max_body: self.max_body,
+                answer_deadline: &answer_deadline,
+                course: &course,
+            }
+            .run(input, body)
+        );
+        let mut download = pin!(self.answer(upstream, &answer_deadline, answer, &course, None));
+        let mut upload_ended = false;
+        let attempt = poll_fn(|cx| {
+            if !upload_ended && let Poll::Ready(end) = upload.as_mut().poll(cx) {
+                upload_ended = true;
+                match end {
+                    UploadEnd::Finished => course.uploaded.set(true),
+                    // It may have answered before it stopped reading.
+                    UploadEnd::UpstreamGone => {}
+                    UploadEnd::Failed(fault) => return Poll::Ready(Attempt::Failed(fault)),
+                }
+            }
+            download.as_mut().poll(cx)
+        })
+        .await;
+        match attempt {
+            // The client's fault, but it has an answer already: all that is left is to close.
+            Attempt::Failed(_) if course.begun.get() => Attempt::Answered {
+                next: Next::Close,
+                reuse: false,
+            },
+            Attempt::Lost { .. } => {
+                Attempt::Failed(Fault::upstream(502, "upstream closed without an answer"))
+            }
+            attempt => attempt,
+        }
+    }
+
+    /// Waits for the answer and passes it on. `request` is the request's own bytes, used up once the
+    /// answer has begun and nothing can be sent again.
+    async fn answer(
+        &self,
+        upstream: &TcpStream,
+        deadline: &Deadline,
+        answer: &mut ResponseHead,
+        course: &Course,
+        request: Option<(&mut Input, usize)>,
+    ) -> Attempt {
+        let mut received = self.client.worker.buffers.input();
+        match self
+            .answer_head(upstream, deadline, &mut received, answer, course)
+            .await
+        {
+            Ok(()) => {}
+            Err(attempt) => return attempt,
+        }
+        if let Some((input, used)) = request {
+            input.consume(used);
+            input.park();
+        }
+        self.service
+            .state
+            .record(balance::Outcome::Status(answer.status));
+        course.begun.set(true);
+        if answer.status == 101 {
+            return self.switch(deadline, received, answer).await;
+        }
+        match self
+            .answer_body(upstream, deadline, &mut received, answer, course)
+            .await
+        {
+            AnswerEnd::Whole { keep, reuse } => {
+                let next = match (keep, course.uploaded.get()) {
+                    (true, true) => Next::Keep,
+                    (false, true) => Next::Close,
+                    (_, false) => Next::Linger,
+                };
+                Attempt::Answered {
+                    next,
+                    reuse: reuse && course.uploaded.get(),
+                }
+            }
+            AnswerEnd::Broken(reason) => {
+                tracing::debug!(service = %self.service.config.name, reason, "answer cut short");
+                Attempt::Answered {
+                    next: Next::Close,
+                    reuse: false,
+                }
+            }
+        }
+    }
+
+    /// Tells the client that the protocol changes from here on.
+    async fn switch(
+        &self,
+        deadline: &Deadline,
+        mut received: Input,
+        answer: &ResponseHead,
+    ) -> Attempt {
+        let mut out = self.client.worker.buffers.output();
+        let edit = ResponseEdit {
+            request_id: Some(self.id.as_bytes()),
+            ..ResponseEdit::default()
+        };
+        write_response(answer, received.filled(), &edit, &mut out);
+        received.consume(answer.len);
+        match deadline
+            .limit(self.waits.client, write_all(&self.client.stream, &out))
+            .await
+        {
+            Ok(Ok(())) => Attempt::Switched(received),
+            _ => Attempt::Answered {
+                next: Next::Close,
+                reuse: false,
+            },
+        }
+    }
+
+    /// How the answer's body goes to this client, and whether the connection stays.
+    pub(super) fn client_framing(&self, answer: &ResponseHead, uploaded: bool) -> (Framing, bool) {
+        let wants = self.head.keep_alive && uploaded && !self.client.worker.is_draining();
+        match (answer.framing, self.head.version) {
+            (Framing::Chunked | Framing::UntilClose, Version::Http10) => {
+                (Framing::UntilClose, false)
+            }
+            (Framing::UntilClose, Version::Http11) => (Framing::Chunked, wants),
+            (framing, _) => (framing, wants),
+        }
+    }
+
+    pub(super) fn client_connection(&self, keep: bool) -> ClientConnection {
+        ClientConnection::for_client(self.head.version, keep)
+    }
+
+    pub(super) fn is_head(&self) -> bool {
+        self.head.method == Method::Head
+    }
+
+    fn is_replayable(&self, input: &Input) -> bool {
+        self.head.method.is_idempotent() && is_all_there(self.head, input)
+    }
+
+    fn note_connect_failure(&self, member: &Member, error: &io::Error) {
+        tracing::debug!(
+            service = %self.service.config.name, upstream = %member.name,
+            address = %member.address, %error, "connect failed"
+        );
+    }
+}
+
+/// Writes all of it. The error says whether some of it may have arrived.
+async fn send(upstream: &TcpStream, bytes: &[u8]) -> Result<(), bool> {
+    let n = poll_fn(|cx| poll_write(upstream, cx, bytes))
+        .await
+        .map_err(|_| false)?;
+    write_all(upstream, &bytes[n..]).await.map_err(|_| true)
+}
+
+/// A body that may be replayed is one that was there as a whole when its head was read.
+fn is_all_there(head: &RequestHead, input: &Input) -> bool {
+    let mut reader = BodyReader::new(head.framing);
+    let mut at = head.len;
+    while !reader.is_done() {
+        match reader.relay(&input.filled()[at..]) {
+            Ok(step) if step.used() > 0 => at += step.used(),
+            _ => return false,
+        }
+    }
+    true
+}

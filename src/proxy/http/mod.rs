@@ -1,0 +1,206 @@
+//! HTTP/1.1 connections: one request after the other, each pinned to one generation.
+//!
+//! This file has the life of a client connection: waiting without a buffer, reading a head, leading
+//! the request to a service, and what happens to the connection afterwards. [`exchange`] takes one
+//! request to an upstream and its answer back; [`relay`] moves bodies.
+
+mod exchange;
+mod fault;
+mod id;
+mod relay;
+mod request;
+
+use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use tokio::net::TcpStream;
+
+use crate::balance::client_hash;
+use crate::config::Balancer;
+use crate::proxy::buffers::Input;
+use crate::proxy::http1::{Forwarded, RequestHead, ResponseHead};
+use crate::proxy::io::{is_silent, read, shutdown_write};
+use crate::proxy::listen::Accepted;
+use crate::proxy::timer::Deadline;
+use crate::proxy::worker::Counted;
+
+/// How long and how much is still read from a client that was answered before it had sent all:
+/// closing at once would reset the connection and lose the answer on its way. Most clients look for
+/// an answer only when they have sent their whole body, so the time is the bound that counts.
+const LINGER: Duration = Duration::from_secs(2);
+const LINGER_BYTES: usize = 64 * 1024 * 1024;
+
+/// Rejections logged per worker and second; a flood must not become a flood of lines.
+const LOGGED_PER_SECOND: u32 = 10;
+
+/// What a worker keeps for its requests to use again.
+#[derive(Default)]
+#[expect(
+    clippy::vec_box,
+    reason = "a request moves its heads about: pointers are cheaper"
+)]
+pub(crate) struct Scratch {
+    requests: RefCell<Vec<Box<RequestHead>>>,
+    responses: RefCell<Vec<Box<ResponseHead>>>,
+    /// The second that lines were counted in, and how many.
+    logged: Cell<(u64, u32)>,
+}
+
+/// One client connection.
+struct Client {
+    worker: Counted,
+    stream: TcpStream,
+    peer: SocketAddr,
+    listener: SocketAddr,
+    /// For whatever the connection's task waits for.
+    deadline: Deadline,
+    /// Of the peer's address, for `source`.
+    hash: u64,
+    /// What upstreams are told about the peer, and the balancer that decided on trust.
+    forwarded: Option<(Arc<Balancer>, Forwarded)>,
+}
+
+/// What becomes of the connection after a request.
+enum Next {
+    /// Another request may come, or is in the input already.
+    Keep,
+    Close,
+    /// Close, but let the client read our answer first: it has not sent everything yet.
+    Linger,
+}
+
+/// Serves a connection to its end.
+pub(crate) async fn serve(worker: Counted, accepted: Accepted) {
+    let Accepted {
+        stream,
+        peer,
+        listener,
+        ..
+    } = accepted;
+    let deadline = worker.wheel.deadline();
+    let mut input = worker.buffers.input();
+    let hash = client_hash(peer.ip());
+    let mut client = Client {
+        worker,
+        stream,
+        peer,
+        listener,
+        deadline,
+        hash,
+        forwarded: None,
+    };
+    let mut is_first = true;
+    loop {
+        if input.filled() == b"\r\n" {
+            // Some clients send it behind a body. Nobody has begun to ask for anything by that.
+            input.consume(2);
+        }
+        if input.is_empty() {
+            input.park();
+            if !client.wait_for_request(is_first).await {
+                return;
+            }
+        }
+        is_first = false;
+        // Boxed: what a request needs to remember is paid for while there is one.
+        match Box::pin(client.serve_request(&mut input)).await {
+            Next::Keep => {}
+            // Bytes that nobody will read would make the close a reset.
+            Next::Close if input.is_empty() && is_silent(&client.stream) => return,
+            Next::Close | Next::Linger => return client.linger(input).await,
+        }
+    }
+}
+
+impl Client {
+    /// Waits for the first byte of a request without holding a buffer. Answers whether to go on.
+    ///
+    /// A connection that never says anything is closed without an answer: browsers open spare ones,
+    /// and would show a 408 for the request they make later.
+    async fn wait_for_request(&self, is_first: bool) -> bool {
+        let timeouts = &self.worker.view.pin().plan.balancer().timeouts.clone();
+        self.deadline.arm(if is_first {
+            timeouts.head
+        } else {
+            timeouts.idle
+        });
+        poll_fn(|cx| {
+            if let Poll::Ready(ready) = self.stream.poll_read_ready(cx) {
+                return Poll::Ready(ready.is_ok());
+            }
+            if self.worker.is_draining() {
+                return Poll::Ready(false);
+            }
+            self.deadline.poll_expired(cx).map(|()| false)
+        })
+        .await
+    }
+
+    /// What upstreams are told about this client.
+    fn forwarded(&mut self, balancer: &Arc<Balancer>) -> &Forwarded {
+        let is_stale = |(of, _): &(Arc<Balancer>, Forwarded)| !Arc::ptr_eq(of, balancer);
+        if self.forwarded.as_ref().is_none_or(is_stale) {
+            let ip = self.peer.ip().to_canonical();
+            let port = self.listener.port();
+            let forwarded = Forwarded::new(&ip.to_string(), "http", port, balancer.trusts(ip));
+            self.forwarded = Some((balancer.clone(), forwarded));
+        }
+        &self.forwarded.as_ref().expect("set just above").1
+    }
+
+    async fn linger(self, mut input: Input) {
+        shutdown_write(&self.stream);
+        let drain = async {
+            let mut left = LINGER_BYTES;
+            loop {
+                input.consume(input.filled().len());
+                match read(&self.stream, input.room()).await {
+                    Ok(n) if n > 0 && n < left => left -= n,
+                    _ => return,
+                }
+            }
+        };
+        // Whether it ended or time ran out, the connection is closed now.
+        let _ = self.deadline.limit(LINGER, drain).await;
+    }
+}
+
+impl Scratch {
+    fn request_head(&self) -> Box<RequestHead> {
+        self.requests.borrow_mut().pop().unwrap_or_default()
+    }
+
+    fn response_head(&self) -> Box<ResponseHead> {
+        self.responses.borrow_mut().pop().unwrap_or_default()
+    }
+
+    fn keep_request_head(&self, mut head: Box<RequestHead>) {
+        head.clear();
+        keep(&self.requests, head);
+    }
+
+    fn keep_response_head(&self, mut head: Box<ResponseHead>) {
+        head.clear();
+        keep(&self.responses, head);
+    }
+
+    /// Whether one more line may be written in the second that `now_ms` lies in.
+    fn may_log(&self, now_ms: u64) -> bool {
+        let second = now_ms / 1000;
+        let (counted, lines) = self.logged.get();
+        let lines = if counted == second { lines } else { 0 };
+        self.logged.set((second, lines + 1));
+        lines < LOGGED_PER_SECOND
+    }
+}
+
+fn keep<T>(pool: &RefCell<Vec<T>>, item: T) {
+    let mut pool = pool.borrow_mut();
+    if pool.len() < 256 {
+        pool.push(item);
+    }
+}

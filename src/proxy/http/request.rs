@@ -1,0 +1,323 @@
+//! One request: its head, its service, its place there, and our own answers where there is none.
+
+use std::future::poll_fn;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::task::Poll;
+use std::time::Duration;
+
+use crate::balance::{self, Admission, Place};
+use crate::config::{Balancer, Compat};
+use crate::plan::Service;
+use crate::proxy::buffers::Input;
+use crate::proxy::http::exchange::{Exchange, Outcome, Switched, Waits};
+use crate::proxy::http::fault::{Blame, Fault};
+use crate::proxy::http::id::RequestId;
+use crate::proxy::http::{Client, Next};
+use crate::proxy::http1::{
+    Answer, ClientConnection, FieldId, Framing, Limits, Method, RequestHead, parse_request,
+};
+use crate::proxy::io::{read, unless_reset, write_all};
+use crate::proxy::tunnel::{Early, Lender, tunnel};
+
+impl Client {
+    /// Serves the request whose bytes are in `input` or about to come, and leaves there what came
+    /// behind it.
+    pub(super) async fn serve_request(&mut self, input: &mut Input) -> Next {
+        let mut head = self.worker.http.request_head();
+        let next = match self.read_head(input, &mut head).await {
+            Ok(()) => self.lead(input, &head).await,
+            Err(None) => Next::Close,
+            Err(Some(fault)) => {
+                self.note(&fault);
+                self.worker.shared.rejected.fetch_add(1, Relaxed);
+                // Whatever stands behind a head that could not be read cannot be read either.
+                self.answer(fault.status, false, ClientConnection::Close, None)
+                    .await;
+                Next::Linger
+            }
+        };
+        self.worker.http.keep_request_head(head);
+        next
+    }
+
+    /// `Err(None)`: the client went away without having asked for anything.
+    async fn read_head(
+        &self,
+        input: &mut Input,
+        head: &mut RequestHead,
+    ) -> Result<(), Option<Fault>> {
+        let pinned = self.worker.view.pin();
+        let balancer = pinned.plan.balancer();
+        let limits = Limits {
+            max_head_size: balancer.max_head_size as usize,
+            max_headers: balancer.max_headers as usize,
+        };
+        self.deadline.arm(balancer.timeouts.head);
+        loop {
+            if !input.is_empty() {
+                match parse_request(input.filled(), &limits, head) {
+                    Ok(true) => return Ok(()),
+                    Ok(false) => {}
+                    Err(reject) => return Err(Some(reject.into())),
+                }
+            }
+            if input.room().is_empty() {
+                input.grow(limits.max_head_size);
+            }
+            // The time counts from the first byte, not from the last: it is armed once, above.
+            let result = {
+                let mut reading = pin!(read(&self.stream, input.room()));
+                poll_fn(|cx| match reading.as_mut().poll(cx) {
+                    Poll::Ready(result) => Poll::Ready(Ok(result)),
+                    Poll::Pending => self.deadline.poll_expired(cx).map(Err),
+                })
+                .await
+            };
+            match result {
+                Ok(Ok(0)) | Ok(Err(_)) if is_blank(input) => return Err(None),
+                Ok(Ok(0)) => return Err(Some(Fault::client(400, "head ends early"))),
+                Ok(Ok(n)) => input.add(n),
+                Ok(Err(_)) => return Err(None),
+                Err(()) if is_blank(input) => return Err(None),
+                Err(()) => return Err(Some(Fault::client(408, "head did not come in time"))),
+            }
+        }
+    }
+
+    /// Leads a request to its service, or answers why it cannot be.
+    async fn lead(&mut self, input: &mut Input, head: &RequestHead) -> Next {
+        let pinned = self.worker.view.pin();
+        let plan = &pinned.plan;
+        let balancer = plan.balancer();
+        let path = match head.path.get(input.filled()) {
+            b"" => b"/",
+            path => path,
+        };
+        let Some(found) = plan.route(head.host().as_bytes(), path) else {
+            let status = match balancer.compat {
+                Compat::Pointsman => 404,
+                Compat::Kontena => 503,
+            };
+            return self.refuse(status, input, head, None).await;
+        };
+        let service = found.service;
+        let prefix = match service.http_routes() {
+            Some(routes) if !routes.keep_virtual_path => found.prefix,
+            _ => 0,
+        };
+        if let (Framing::Length(length), Some(most)) = (head.framing, balancer.max_body_size)
+            && length > most
+        {
+            return self.refuse(413, input, head, None).await;
+        }
+        let id = self.request_id(balancer, head, input);
+        let place = match self.admit(service, balancer).await {
+            Ok(place) => place,
+            Err(fault) => return self.fail(fault, service, input, head, &id).await,
+        };
+        let waits = Waits::new(service, &balancer.timeouts);
+        let exchange = Exchange {
+            client: self,
+            service,
+            head,
+            prefix,
+            id: &id,
+            waits,
+            retries: service.config.retries.unwrap_or(balancer.retries),
+            max_body: balancer.max_body_size,
+            limits: Limits {
+                max_head_size: balancer.max_head_size as usize,
+                max_headers: balancer.max_headers as usize,
+            },
+        };
+        match exchange.run(input).await {
+            Ok(Outcome::Answered(next)) => next,
+            Ok(Outcome::Switched(switched)) => {
+                let service = service.clone();
+                // A tunnel may live for days: it keeps its service, not its generation.
+                drop(pinned);
+                self.tunnel(&service, switched, waits.tunnel, input).await;
+                drop(place);
+                Next::Close
+            }
+            Err(fault) => self.fail(fault, service, input, head, &id).await,
+        }
+    }
+
+    /// Passes bytes both ways until the connection ends.
+    async fn tunnel(&self, service: &Service, switched: Switched, idle: Duration, input: &Input) {
+        let Switched {
+            upstream,
+            early,
+            index,
+            in_flight,
+        } = switched;
+        let member = &service.members[index];
+        let worker = &self.worker;
+        let _noted = worker.note_tunnel(member.state.clone(), self.deadline.cutter());
+        let lender = Lender {
+            buffers: &worker.buffers,
+            pipes: &worker.pipes,
+        };
+        let waiting = Early {
+            to_upstream: input.filled(),
+            to_client: early.filled(),
+        };
+        let ended = tunnel(
+            &self.stream,
+            &upstream,
+            waiting,
+            idle,
+            &self.deadline,
+            lender,
+        )
+        .await;
+        drop(in_flight);
+        service.state.record(balance::Outcome::Flow);
+        tracing::debug!(
+            service = %service.config.name, upstream = %member.name, peer = %self.peer,
+            sent = ended.sent, received = ended.received, how = ?ended.how, "tunnel ended"
+        );
+    }
+
+    /// A place at a service that takes only so many at once.
+    async fn admit(&self, service: &Service, balancer: &Balancer) -> Result<Option<Place>, Fault> {
+        let Some(limit) = service.config.max_connections else {
+            return Ok(None);
+        };
+        let max_queue = service.config.max_queue.unwrap_or(balancer.max_queue);
+        let patience = service
+            .config
+            .timeouts
+            .queue
+            .unwrap_or(balancer.timeouts.queue);
+        let mut admission = Admission::new(service.state.clone());
+        let place = poll_fn(|cx| admission.poll(limit, max_queue, cx.waker()));
+        let place = unless_reset(&self.stream, place);
+        match self.deadline.limit(patience, place).await {
+            Ok(Some(Ok(place))) => Ok(Some(place)),
+            Ok(Some(Err(_))) => Err(Fault::service("queue is full")),
+            Ok(None) => Err(Fault::client(400, "client went away in the queue")),
+            Err(_) => Err(Fault::service("waited too long in the queue")),
+        }
+    }
+
+    /// The id that a trusted peer gave, or a new one.
+    fn request_id(
+        &mut self,
+        balancer: &Arc<Balancer>,
+        head: &RequestHead,
+        input: &Input,
+    ) -> RequestId {
+        if self.forwarded(balancer).is_trusted()
+            && let Some(field) = head.fields.get(FieldId::XRequestId)
+            && let Some(id) = RequestId::given(field.value.get(input.filled()))
+        {
+            return id;
+        }
+        RequestId::random()
+    }
+
+    /// Answers a fault at a service, and counts it there.
+    async fn fail(
+        &self,
+        fault: Fault,
+        service: &Service,
+        input: &mut Input,
+        head: &RequestHead,
+        id: &RequestId,
+    ) -> Next {
+        match fault.by {
+            Blame::Client => {
+                self.worker.shared.rejected.fetch_add(1, Relaxed);
+                self.note(&fault);
+                // What it sent cannot be trusted to end where it says.
+                let close = ClientConnection::Close;
+                self.answer(fault.status, is_head(head), close, Some(id))
+                    .await;
+                return Next::Linger;
+            }
+            Blame::Upstream => {
+                service.state.record(balance::Outcome::UpstreamFailure);
+                tracing::debug!(
+                    service = %service.config.name, status = fault.status, reason = fault.reason,
+                    "no answer from upstream"
+                );
+            }
+            Blame::Service => service.state.record(balance::Outcome::TurnedAway),
+        }
+        self.refuse(fault.status, input, head, Some(id)).await
+    }
+
+    /// Answers in our own words, and keeps the connection if the request is all there.
+    async fn refuse(
+        &self,
+        status: u16,
+        input: &mut Input,
+        head: &RequestHead,
+        id: Option<&RequestId>,
+    ) -> Next {
+        // Faults behind the head leave an input that was used up in part: then there is no way on.
+        let is_whole = input.filled().len() >= head.len && head.framing == Framing::None;
+        let keep = is_whole && head.keep_alive && !self.worker.is_draining();
+        let connection = ClientConnection::for_client(head.version, keep);
+        if !self.answer(status, is_head(head), connection, id).await {
+            return Next::Close;
+        }
+        if keep {
+            input.consume(head.len);
+            Next::Keep
+        } else if is_whole {
+            Next::Close
+        } else {
+            Next::Linger
+        }
+    }
+
+    /// Writes one of our own answers. Answers whether the client took it.
+    async fn answer(
+        &self,
+        status: u16,
+        head_only: bool,
+        connection: ClientConnection,
+        id: Option<&RequestId>,
+    ) -> bool {
+        let mut out = self.worker.buffers.output();
+        let request_id = id.map(RequestId::as_bytes);
+        let answer = Answer {
+            status,
+            head_only,
+            connection,
+            request_id,
+        };
+        self.worker.shared.pages.write(&answer, &mut out);
+        let patience = self.worker.view.pin().plan.balancer().timeouts.client;
+        matches!(
+            self.deadline
+                .limit(patience, write_all(&self.stream, &out))
+                .await,
+            Ok(Ok(()))
+        )
+    }
+
+    /// One log line for a request that was refused for what it is.
+    fn note(&self, fault: &Fault) {
+        if self.worker.http.may_log(self.worker.wheel.now_ms()) {
+            tracing::info!(
+                peer = %self.peer, listener = %self.listener, status = fault.status,
+                reason = fault.reason, "request rejected"
+            );
+        }
+    }
+}
+
+/// Whether there is nothing yet but what may stand before a request.
+fn is_blank(input: &Input) -> bool {
+    b"\r\n".starts_with(input.filled())
+}
+
+fn is_head(head: &RequestHead) -> bool {
+    head.method == Method::Head
+}

@@ -1,0 +1,23 @@
+//! The forwarder: workers, listeners, TCP, HTTP/1.1, upstream connections, health.
+//!
+//! One worker is one thread with its own runtime, sockets, pools and buffers. Workers share the
+//! published generation and the state of services and upstreams, and nothing else. This half does
+//! not know where a plan came from: no keys, no templates, no stores.
+
+mod buffers;
+mod generation;
+pub mod health;
+mod http;
+pub mod http1;
+mod io;
+mod listen;
+mod pipe;
+mod tcp;
+mod timer;
+mod tunnel;
+mod upstream;
+mod worker;
+
+pub use generation::{Generation, Published};
+pub use listen::{Bound, Protocol, bind};
+pub use worker::{Fleet, Shared};

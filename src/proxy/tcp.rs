@@ -1,0 +1,115 @@
+//! TCP services: an upstream is chosen when a connection comes, then bytes go both ways.
+
+use std::sync::Arc;
+
+use tokio::net::TcpStream;
+
+use crate::balance::{Admission, InFlight, Outcome, Tried, client_hash};
+use crate::plan::Service;
+use crate::proxy::listen::Accepted;
+use crate::proxy::timer::Deadline;
+use crate::proxy::tunnel::{Early, End, Lender, tunnel};
+use crate::proxy::upstream::{PAUSE, connect_member};
+use crate::proxy::worker::Counted;
+
+/// Serves one connection to its end. A service without a usable upstream closes at once.
+pub(crate) async fn serve(worker: Counted, accepted: Accepted) {
+    let Accepted {
+        stream: client,
+        peer,
+        listener,
+        ..
+    } = accepted;
+    let pinned = worker.view.pin();
+    let Some(service) = pinned.plan.tcp(listener.port()).cloned() else {
+        return;
+    };
+    let balancer = pinned.plan.balancer().clone();
+    // A flow may live for days: it keeps its service and not the generation it began with.
+    drop(pinned);
+    let deadline = worker.wheel.deadline();
+
+    let timeouts = &service.config.timeouts;
+    let queue = timeouts.queue.unwrap_or(balancer.timeouts.queue);
+    let max_queue = service.config.max_queue.unwrap_or(balancer.max_queue);
+    let _place = match service.config.max_connections {
+        None => None,
+        Some(limit) => {
+            let mut admission = Admission::new(service.state.clone());
+            let place = std::future::poll_fn(|cx| admission.poll(limit, max_queue, cx.waker()));
+            match deadline.limit(queue, place).await {
+                Ok(Ok(place)) => Some(place),
+                _ => return service.state.record(Outcome::TurnedAway),
+            }
+        }
+    };
+
+    let retries = service.config.retries.unwrap_or(balancer.retries);
+    let connect_timeout = timeouts.connect.unwrap_or(balancer.timeouts.connect);
+    let client_id = client_hash(peer.ip());
+    let connected = connect_any(&service, client_id, retries, connect_timeout, &deadline).await;
+    let (upstream, in_flight, index) = match connected {
+        Ok(connected) => connected,
+        Err(outcome) => return service.state.record(outcome),
+    };
+
+    let member = &service.members[index];
+    let _noted = worker.note_tunnel(member.state.clone(), deadline.cutter());
+    let idle = timeouts.tunnel.unwrap_or(balancer.timeouts.tunnel);
+    let lender = Lender {
+        buffers: &worker.buffers,
+        pipes: &worker.pipes,
+    };
+    let ended = tunnel(
+        &client,
+        &upstream,
+        Early::default(),
+        idle,
+        &deadline,
+        lender,
+    )
+    .await;
+    drop(in_flight);
+    service.state.record(Outcome::Flow);
+    if let End::Broken(error) = &ended.how {
+        tracing::debug!(
+            service = %service.config.name, upstream = %member.name, %peer, %error,
+            sent = ended.sent, received = ended.received, "flow broken"
+        );
+    }
+}
+
+/// Tries upstreams until one takes the connection, `retries` times after the first: others before
+/// the same again.
+async fn connect_any(
+    service: &Arc<Service>,
+    client: u64,
+    retries: u32,
+    timeout: std::time::Duration,
+    deadline: &Deadline,
+) -> Result<(TcpStream, InFlight, usize), Outcome> {
+    let mut tried = Tried::default();
+    let mut outcome = Outcome::TurnedAway;
+    for attempt in 0..=retries {
+        let Some(index) = service.pick(client, &tried) else {
+            break;
+        };
+        let member = &service.members[index];
+        let in_flight = InFlight::begin(&member.state);
+        match connect_member(member, timeout, deadline).await {
+            Ok(stream) => return Ok((stream, in_flight, index)),
+            Err(error) => {
+                tracing::debug!(
+                    service = %service.config.name, upstream = %member.name, %error, "connect failed"
+                );
+                outcome = Outcome::UpstreamFailure;
+                tried.add(index);
+                if !service.has_untried(&tried) && attempt < retries {
+                    tried = Tried::default();
+                    deadline.sleep(PAUSE).await;
+                }
+            }
+        }
+    }
+    Err(outcome)
+}

@@ -1,0 +1,240 @@
+//! Bytes both ways between two sockets: TCP services, and connections upgraded by a 101.
+//!
+//! Each direction copies through a leased buffer as long as reads are small, and splices through a
+//! leased pipe once they fill it. A direction that is silent holds neither. The end of one direction
+//! is passed on and the other lives on; silence in both ends the tunnel.
+
+use std::future::poll_fn;
+use std::io;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::net::TcpStream;
+
+use crate::proxy::buffers::{BUFFER_SIZE, Buffers, Input};
+use crate::proxy::io::{poll_read, poll_write, shutdown_write};
+use crate::proxy::pipe::{Pipe, Pipes};
+use crate::proxy::timer::Deadline;
+
+/// What one direction moves before it is somebody else's turn: a fast flow always finds more to move,
+/// and a worker with many of them would come to its requests and deadlines seconds late.
+const TURN: u64 = 256 * 1024;
+
+/// How a tunnel ended, and what went through it.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    /// Bytes from the client to the upstream.
+    pub(crate) sent: u64,
+    pub(crate) received: u64,
+    pub(crate) how: End,
+}
+
+#[derive(Debug)]
+pub(crate) enum End {
+    /// Both sides said they were done.
+    Finished,
+    /// Nothing came from either side for the idle time.
+    Silence,
+    Broken(io::Error),
+}
+
+/// What a worker lends to a tunnel.
+pub(crate) struct Lender<'a> {
+    pub(crate) buffers: &'a Buffers,
+    pub(crate) pipes: &'a Pipes,
+}
+
+/// Runs until both directions ended. `early` are bytes that the client sent before the tunnel stood.
+///
+/// Dropping the future closes nothing by itself: the sockets belong to the caller.
+pub(crate) async fn tunnel(
+    client: &TcpStream,
+    upstream: &TcpStream,
+    early: Early<'_>,
+    idle: Duration,
+    deadline: &Deadline,
+    lender: Lender<'_>,
+) -> Ended {
+    let mut up = Flow::new(client, upstream, early.to_upstream, &lender);
+    let mut down = Flow::new(upstream, client, early.to_client, &lender);
+    deadline.arm(idle);
+    let how = poll_fn(|cx| {
+        let moved = up.moved + down.moved;
+        let up_done = match up.poll(cx) {
+            Poll::Ready(Err(error)) => return Poll::Ready(End::Broken(error)),
+            poll => poll.is_ready(),
+        };
+        let down_done = match down.poll(cx) {
+            Poll::Ready(Err(error)) => return Poll::Ready(End::Broken(error)),
+            poll => poll.is_ready(),
+        };
+        if up_done && down_done {
+            // Nobody has to be told: both sockets are closed next.
+            return Poll::Ready(End::Finished);
+        }
+        up.pass_end();
+        down.pass_end();
+        if up.moved + down.moved > moved {
+            deadline.arm(idle);
+        }
+        deadline.poll_expired(cx).map(|()| End::Silence)
+    })
+    .await;
+    deadline.disarm();
+    Ended {
+        sent: up.moved,
+        received: down.moved,
+        how,
+    }
+}
+
+/// Bytes that were read before the tunnel stood and belong into it.
+#[derive(Default)]
+pub(crate) struct Early<'a> {
+    pub(crate) to_upstream: &'a [u8],
+    pub(crate) to_client: &'a [u8],
+}
+
+/// One direction.
+struct Flow<'a> {
+    from: &'a TcpStream,
+    to: &'a TcpStream,
+    lender: &'a Lender<'a>,
+    carried: Carried,
+    /// The next read goes through a pipe: the last ones filled the buffer.
+    bulk: bool,
+    ended: bool,
+    end_passed: bool,
+    moved: u64,
+}
+
+/// Bytes on their way, and what carries them.
+enum Carried {
+    Nothing,
+    Buffer(Input),
+    Pipe(Pipe),
+}
+
+impl<'a> Flow<'a> {
+    fn new(from: &'a TcpStream, to: &'a TcpStream, early: &[u8], lender: &'a Lender<'a>) -> Self {
+        let carried = if early.is_empty() {
+            Carried::Nothing
+        } else {
+            let mut buffer = lender.buffers.input();
+            buffer.grow(early.len());
+            buffer.room()[..early.len()].copy_from_slice(early);
+            buffer.add(early.len());
+            Carried::Buffer(buffer)
+        };
+        Self {
+            from,
+            to,
+            lender,
+            carried,
+            bulk: false,
+            ended: false,
+            end_passed: false,
+            moved: 0,
+        }
+    }
+
+    /// Ready when this direction has ended and everything before its end was passed on.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let turn_ends = self.moved + TURN;
+        while !self.ended {
+            if self.moved >= turn_ends {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            match &mut self.carried {
+                Carried::Nothing => {
+                    ready!(self.from.poll_read_ready(cx))?;
+                    if self.bulk {
+                        self.fill_pipe()?
+                    } else {
+                        ready!(self.fill_buffer(cx))?
+                    }
+                }
+                Carried::Buffer(buffer) => {
+                    let n = ready!(poll_write(self.to, cx, buffer.filled()))?;
+                    buffer.consume(n);
+                    self.moved += n as u64;
+                    if buffer.is_empty() {
+                        self.carried = Carried::Nothing;
+                    }
+                }
+                Carried::Pipe(pipe) => {
+                    ready!(self.to.poll_write_ready(cx))?;
+                    match pipe.try_drain(self.to) {
+                        Ok(n) => self.moved += n as u64,
+                        Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
+                        Err(error) => return Poll::Ready(Err(error)),
+                    }
+                    if pipe.filled() == 0 {
+                        self.refill()?;
+                    }
+                }
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn fill_buffer(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut buffer = self.lender.buffers.input();
+        let n = ready!(poll_read(self.from, cx, buffer.room()))?;
+        if n == 0 {
+            self.end();
+        } else {
+            self.bulk = n == BUFFER_SIZE;
+            buffer.add(n);
+            self.carried = Carried::Buffer(buffer);
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn fill_pipe(&mut self) -> io::Result<()> {
+        match self.lender.pipes.lease() {
+            Ok(pipe) => {
+                self.carried = Carried::Pipe(pipe);
+                self.refill()
+            }
+            // No descriptors left for a pipe: copying needs none.
+            Err(_) => {
+                self.bulk = false;
+                Ok(())
+            }
+        }
+    }
+
+    /// Fills the empty pipe again, or gives it back when nothing is there.
+    fn refill(&mut self) -> io::Result<()> {
+        let Carried::Pipe(pipe) = &mut self.carried else {
+            return Ok(());
+        };
+        match pipe.try_fill(self.from) {
+            Ok(0) => {
+                self.carried = Carried::Nothing;
+                self.end();
+            }
+            // Small again, such as questions and answers after a large result: copying is cheaper.
+            Ok(n) => self.bulk = n >= BUFFER_SIZE,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                self.carried = Carried::Nothing;
+            }
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+
+    fn end(&mut self) {
+        self.ended = true;
+    }
+
+    /// Tells the other side, once, that nothing more comes from here.
+    fn pass_end(&mut self) {
+        if self.ended && !self.end_passed {
+            self.end_passed = true;
+            shutdown_write(self.to);
+        }
+    }
+}

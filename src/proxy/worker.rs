@@ -1,0 +1,413 @@
+//! Workers: one thread each, and the handle by which the control side directs them all.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use crossbeam_utils::CachePadded;
+use tokio::net::TcpStream;
+use tokio::runtime::{Builder, LocalOptions};
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::spawn_local;
+
+use crate::balance::UpstreamState;
+use crate::proxy::buffers::Buffers;
+use crate::proxy::generation::{Published, View};
+use crate::proxy::http1::Pages;
+use crate::proxy::listen::{Accepted, Bound, Protocol, accept_all};
+use crate::proxy::pipe::Pipes;
+use crate::proxy::timer::{Cutter, TICK, Wheel};
+use crate::proxy::upstream::Pools;
+use crate::proxy::{http, tcp};
+
+/// A worker may have this many connections more than the one with the fewest, and a quarter of
+/// those, before it hands a fresh one over.
+const UNEVEN: usize = 8;
+
+/// What all workers see.
+pub struct Shared {
+    pub published: Arc<Published>,
+    pub pages: Pages,
+    /// Client connections by worker.
+    connections: Vec<CachePadded<AtomicUsize>>,
+    /// Requests that were refused for what they are, by no fault of an upstream.
+    pub(crate) rejected: AtomicU64,
+}
+
+impl Shared {
+    pub fn rejected(&self) -> u64 {
+        self.rejected.load(Relaxed)
+    }
+
+    pub fn connections(&self) -> usize {
+        self.connections.iter().map(|c| c.load(Relaxed)).sum()
+    }
+}
+
+/// The workers as the control side sees them.
+pub struct Fleet {
+    pub shared: Arc<Shared>,
+    workers: Vec<Handle>,
+}
+
+struct Handle {
+    commands: mpsc::UnboundedSender<Command>,
+    thread: Option<JoinHandle<()>>,
+}
+
+enum Command {
+    Open {
+        listener: std::net::TcpListener,
+        address: SocketAddr,
+        protocol: Protocol,
+    },
+    Close {
+        address: SocketAddr,
+    },
+    Adopt {
+        stream: std::net::TcpStream,
+        peer: SocketAddr,
+        listener: SocketAddr,
+        protocol: Protocol,
+    },
+    /// End the tunnels to these upstreams when the time has passed.
+    Retire {
+        upstreams: Vec<Arc<UpstreamState>>,
+        after: Duration,
+    },
+    Drain {
+        within: Duration,
+    },
+}
+
+impl Fleet {
+    /// Starts `count` workers; they idle until a listener is opened.
+    pub fn start(count: usize, published: Arc<Published>, pages: Pages) -> io::Result<Fleet> {
+        let shared = Arc::new(Shared {
+            published,
+            pages,
+            connections: (0..count).map(|_| CachePadded::default()).collect(),
+            rejected: AtomicU64::new(0),
+        });
+        let channels: Vec<_> = (0..count).map(|_| mpsc::unbounded_channel()).collect();
+        let peers: Vec<_> = channels.iter().map(|(sender, _)| sender.clone()).collect();
+        let mut workers = Vec::new();
+        for (index, (commands, receiver)) in channels.into_iter().enumerate() {
+            let (shared, peers) = (shared.clone(), peers.clone());
+            let thread = std::thread::Builder::new()
+                .name(format!("worker-{index}"))
+                .spawn(move || run(index, shared, peers, receiver))?;
+            workers.push(Handle {
+                commands,
+                thread: Some(thread),
+            });
+        }
+        Ok(Fleet { shared, workers })
+    }
+
+    pub fn size(&self) -> usize {
+        self.workers.len()
+    }
+
+    /// Lets connections in at an address that was bound for this fleet.
+    pub fn open(&self, bound: Bound, protocol: Protocol) -> io::Result<()> {
+        let address = bound.address;
+        for (worker, listener) in self.workers.iter().zip(bound.listen()?) {
+            worker.send(Command::Open {
+                listener,
+                address,
+                protocol,
+            });
+        }
+        Ok(())
+    }
+
+    /// No new connections at this address; established ones live on.
+    pub fn close(&self, address: SocketAddr) {
+        for worker in &self.workers {
+            worker.send(Command::Close { address });
+        }
+    }
+
+    /// Cuts what still runs to these upstreams `after` a while. They have left the plan.
+    pub fn retire(&self, upstreams: &[Arc<UpstreamState>], after: Duration) {
+        for worker in &self.workers {
+            worker.send(Command::Retire {
+                upstreams: upstreams.to_vec(),
+                after,
+            });
+        }
+    }
+
+    /// Stops accepting, lets requests finish, and returns when nothing is left or `within` is over.
+    pub fn drain(mut self, within: Duration) {
+        for worker in &self.workers {
+            worker.send(Command::Drain { within });
+        }
+        for worker in &mut self.workers {
+            if let Some(thread) = worker.thread.take() {
+                let _ = thread.join();
+            }
+        }
+    }
+}
+
+impl Handle {
+    fn send(&self, command: Command) {
+        // A worker ends only by `drain`; then there is nothing left to command.
+        let _ = self.commands.send(command);
+    }
+}
+
+/// One worker, seen from its own tasks.
+pub(crate) struct Worker {
+    index: usize,
+    pub(crate) shared: Arc<Shared>,
+    peers: Vec<mpsc::UnboundedSender<Command>>,
+    pub(crate) view: View,
+    pub(crate) wheel: Rc<Wheel>,
+    pub(crate) buffers: Buffers,
+    pub(crate) pipes: Pipes,
+    pub(crate) pools: Pools,
+    pub(crate) http: http::Scratch,
+    draining: Cell<bool>,
+    listeners: RefCell<HashMap<SocketAddr, oneshot::Sender<()>>>,
+    tunnels: RefCell<HashMap<u64, (Arc<UpstreamState>, Cutter)>>,
+    next_tunnel: Cell<u64>,
+}
+
+fn run(
+    index: usize,
+    shared: Arc<Shared>,
+    peers: Vec<mpsc::UnboundedSender<Command>>,
+    commands: mpsc::UnboundedReceiver<Command>,
+) {
+    let runtime = match Builder::new_current_thread()
+        .enable_all()
+        .build_local(LocalOptions::default())
+    {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            tracing::error!(worker = index, %error, "worker cannot start");
+            return;
+        }
+    };
+    let wheel = Wheel::new();
+    let worker = Rc::new(Worker {
+        index,
+        view: View::new(shared.published.clone()),
+        shared,
+        peers,
+        buffers: Buffers::default(),
+        pipes: Pipes::default(),
+        pools: Pools::new(wheel.clone()),
+        http: http::Scratch::default(),
+        wheel,
+        draining: Cell::new(false),
+        listeners: RefCell::default(),
+        tunnels: RefCell::default(),
+        next_tunnel: Cell::new(0),
+    });
+    runtime.block_on(worker.clone().obey(commands));
+    // Whatever did not finish within the drain time is dropped here with the runtime.
+}
+
+impl Worker {
+    /// Whether new requests should be told to go elsewhere.
+    pub(crate) fn is_draining(&self) -> bool {
+        self.draining.get()
+    }
+
+    /// Whether another client connection may come in.
+    pub(crate) fn has_room(&self) -> bool {
+        let limit = self.view.pin().plan.balancer().max_connections as usize;
+        self.shared.connections() < limit
+    }
+
+    /// Serves a new connection, here or on a worker that has clearly fewer.
+    pub(crate) fn welcome(self: &Rc<Self>, accepted: Accepted) {
+        let counts = &self.shared.connections;
+        let mine = counts[self.index].load(Relaxed);
+        let fewest = (0..counts.len()).min_by_key(|i| counts[*i].load(Relaxed));
+        if let Some(other) = fewest.filter(|other| *other != self.index)
+            && !self.is_draining()
+        {
+            let fewest = counts[other].load(Relaxed);
+            if mine > fewest + fewest / 4 + UNEVEN {
+                let Accepted {
+                    stream,
+                    peer,
+                    listener,
+                    protocol,
+                } = accepted;
+                if let Ok(stream) = stream.into_std() {
+                    let adopt = Command::Adopt {
+                        stream,
+                        peer,
+                        listener,
+                        protocol,
+                    };
+                    if let Err(mpsc::error::SendError(command)) = self.peers[other].send(adopt) {
+                        // It has drained and ended already.
+                        self.clone().follow(command);
+                    }
+                }
+                return;
+            }
+        }
+        self.serve(accepted);
+    }
+
+    fn serve(self: &Rc<Self>, accepted: Accepted) {
+        let counted = Counted::new(self);
+        match accepted.protocol {
+            Protocol::Http => drop(spawn_local(http::serve(counted, accepted))),
+            Protocol::Tcp => drop(spawn_local(tcp::serve(counted, accepted))),
+        }
+    }
+
+    /// Notes a tunnel, so that it can be cut when its upstream goes. Dropping the note forgets it.
+    pub(crate) fn note_tunnel(
+        self: &Rc<Self>,
+        upstream: Arc<UpstreamState>,
+        cutter: Cutter,
+    ) -> NotedTunnel {
+        let id = self.next_tunnel.get();
+        self.next_tunnel.set(id + 1);
+        self.tunnels.borrow_mut().insert(id, (upstream, cutter));
+        NotedTunnel {
+            worker: self.clone(),
+            id,
+        }
+    }
+
+    /// The worker's own life: commands and upkeep, until it has drained.
+    async fn obey(self: Rc<Self>, mut commands: mpsc::UnboundedReceiver<Command>) {
+        let mut tick = tokio::time::interval(TICK);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut ticks = 0u64;
+        let mut end_at = u64::MAX;
+        loop {
+            let command = tokio::select! {
+                _ = tick.tick() => None,
+                command = commands.recv() => command,
+            };
+            match command {
+                None => {
+                    ticks += 1;
+                    self.wheel.turn();
+                    if self.is_draining() && self.has_drained(end_at) {
+                        return;
+                    }
+                    if ticks.is_multiple_of(1000 / TICK.as_millis() as u64) {
+                        self.pools.sweep();
+                        self.view.refresh();
+                    }
+                }
+                Some(Command::Drain { within }) => {
+                    self.draining.set(true);
+                    self.listeners.borrow_mut().clear();
+                    self.wheel.wake_all();
+                    end_at = self.wheel.now_ms() + within.as_millis() as u64;
+                }
+                Some(command) => self.clone().follow(command),
+            }
+        }
+    }
+
+    /// Whether a draining worker may end. Asked at ticks only, so that accept loops which were just
+    /// stopped have brought in what they had.
+    fn has_drained(&self, end_at: u64) -> bool {
+        let left = self.shared.connections[self.index].load(Relaxed);
+        let is_late = self.wheel.now_ms() >= end_at;
+        if left > 0 && is_late {
+            tracing::warn!(
+                worker = self.index,
+                connections = left,
+                "cut at the end of the drain"
+            );
+        }
+        left == 0 || is_late
+    }
+
+    fn follow(self: Rc<Self>, command: Command) {
+        match command {
+            Command::Open {
+                listener,
+                address,
+                protocol,
+            } => {
+                let (stop, stopped) = oneshot::channel();
+                self.listeners.borrow_mut().insert(address, stop);
+                spawn_local(accept_all(self, listener, address, protocol, stopped));
+            }
+            Command::Close { address } => drop(self.listeners.borrow_mut().remove(&address)),
+            Command::Adopt {
+                stream,
+                peer,
+                listener,
+                protocol,
+            } => match TcpStream::from_std(stream) {
+                Ok(stream) => self.serve(Accepted {
+                    stream,
+                    peer,
+                    listener,
+                    protocol,
+                }),
+                Err(error) => tracing::warn!(%peer, %error, "connection lost between workers"),
+            },
+            Command::Retire { upstreams, after } => {
+                spawn_local(async move {
+                    tokio::time::sleep(after).await;
+                    for (upstream, cutter) in self.tunnels.borrow().values() {
+                        if upstreams.iter().any(|u| u.id() == upstream.id()) {
+                            cutter.cut();
+                        }
+                    }
+                });
+            }
+            Command::Drain { .. } => {}
+        }
+    }
+}
+
+/// A client connection that counts for its worker as long as this lives.
+pub(crate) struct Counted(Rc<Worker>);
+
+impl Counted {
+    fn new(worker: &Rc<Worker>) -> Self {
+        worker.shared.connections[worker.index].fetch_add(1, Relaxed);
+        Self(worker.clone())
+    }
+}
+
+impl std::ops::Deref for Counted {
+    type Target = Rc<Worker>;
+
+    fn deref(&self) -> &Rc<Worker> {
+        &self.0
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.shared.connections[self.0.index].fetch_sub(1, Relaxed);
+    }
+}
+
+pub(crate) struct NotedTunnel {
+    worker: Rc<Worker>,
+    id: u64,
+}
+
+impl Drop for NotedTunnel {
+    fn drop(&mut self) {
+        self.worker.tunnels.borrow_mut().remove(&self.id);
+    }
+}
