@@ -1,0 +1,170 @@
+//! The operator's listener: `/live`, `/ready`, `/v1/status`, `/v1/plan`. It reads and never changes
+//! anything.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Json, Response};
+use axum::routing::get;
+use serde::Serialize;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+
+use crate::balance::Health;
+use crate::diag::Diagnostic;
+use crate::plan::Service;
+use crate::proxy::Shared;
+use crate::status::{NodeStatus, Phase};
+use crate::store::{Monitor, StoreHealth};
+
+/// What the listener shows.
+#[derive(Clone)]
+pub struct Views {
+    pub status: watch::Receiver<NodeStatus>,
+    pub shared: Arc<Shared>,
+    pub stores: Monitor,
+}
+
+const PLACES: &str = "there are /live, /ready, /v1/status and /v1/plan\n";
+
+/// Serves until the task is dropped.
+pub async fn serve(listener: TcpListener, views: Views) -> std::io::Result<()> {
+    let router = Router::new()
+        .route("/live", get(async || "live\n"))
+        .route("/ready", get(ready))
+        .route("/v1/status", get(status))
+        .route("/v1/plan", get(plan))
+        .fallback(async || (StatusCode::NOT_FOUND, PLACES))
+        .with_state(views);
+    axum::serve(listener, router).await
+}
+
+/// A free-standing bind, so that a taken port is told at the start.
+pub async fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
+    TcpListener::bind(address).await
+}
+
+/// 200 from the first good generation on, and until the node drains.
+async fn ready(State(views): State<Views>) -> Response {
+    match views.status.borrow().phase {
+        Phase::Running => "ready\n".into_response(),
+        Phase::Starting => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "no good configuration yet\n",
+        )
+            .into_response(),
+        Phase::Draining => (StatusCode::SERVICE_UNAVAILABLE, "draining\n").into_response(),
+    }
+}
+
+#[derive(Serialize)]
+struct StatusView {
+    #[serde(flatten)]
+    node: NodeStatus,
+    /// Requests refused for what they are.
+    rejected: u64,
+    stores: Vec<StoreHealth>,
+    /// Keys that were left out of the tree.
+    left_out: Vec<Diagnostic>,
+    services: Vec<ServiceView>,
+}
+
+#[derive(Serialize)]
+struct ServiceView {
+    unit: String,
+    name: String,
+    mode: &'static str,
+    active: u32,
+    queued: usize,
+    /// Answers by class, 1xx to 5xx.
+    answers: [u64; 5],
+    flows: u64,
+    failures: u64,
+    turned_away: u64,
+    upstreams: Vec<UpstreamView>,
+}
+
+#[derive(Serialize)]
+struct UpstreamView {
+    name: String,
+    address: SocketAddr,
+    weight: u16,
+    health: &'static str,
+    in_flight: u32,
+    served: u64,
+    connect_failures: u64,
+}
+
+async fn status(State(views): State<Views>) -> Json<StatusView> {
+    let mut node = views.status.borrow().clone();
+    let generation = views.shared.published.current();
+    node.active = views.shared.connections() as u64;
+    node.draining = views.shared.published.free_retired() as u64;
+    Json(StatusView {
+        node,
+        rejected: views.shared.rejected(),
+        stores: views.stores.health(),
+        left_out: views.stores.problems(),
+        services: generation
+            .plan
+            .services()
+            .map(|service| ServiceView::new(service))
+            .collect(),
+    })
+}
+
+/// The compiled tables as they run, in the form that `pointsman plan` prints: what differs between the
+/// two is refused here, or was not seen yet.
+async fn plan(State(views): State<Views>) -> Response {
+    let generation = views.shared.published.current();
+    let numbers = [
+        ("x-generation", generation.id.to_string()),
+        ("x-revision", generation.revision.to_string()),
+    ];
+    // Ten thousand services take milliseconds to write, and others wait for this thread.
+    match tokio::task::spawn_blocking(move || generation.plan.dump()).await {
+        Ok(text) => (numbers, [(header::CONTENT_TYPE, "text/yaml")], text).into_response(),
+        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    }
+}
+
+impl ServiceView {
+    fn new(service: &Service) -> Self {
+        let state = &service.state;
+        Self {
+            unit: service.unit.to_string(),
+            name: service.config.name.to_string(),
+            mode: if service.tcp_port().is_some() {
+                "tcp"
+            } else {
+                "http"
+            },
+            active: state.gate.active(),
+            queued: state.gate.queued(),
+            answers: state.answers(),
+            flows: state.flows(),
+            failures: state.failures(),
+            turned_away: state.turned_away(),
+            upstreams: service
+                .members
+                .iter()
+                .map(|member| UpstreamView {
+                    name: member.name.to_string(),
+                    address: member.address,
+                    weight: member.weight,
+                    health: match member.state.health() {
+                        Health::Starting => "starting",
+                        Health::Up => "up",
+                        Health::Down => "down",
+                    },
+                    in_flight: member.state.in_flight(),
+                    served: member.state.served(),
+                    connect_failures: member.state.connect_failures(),
+                })
+                .collect(),
+        }
+    }
+}

@@ -1,0 +1,159 @@
+use super::*;
+use crate::config::{self, Balancer};
+
+fn good(unit: &str, text: &str) -> (UnitName, Verdict) {
+    let name: UnitName = unit.into();
+    let accepted = config::parse(&name, text, &Balancer::default()).unwrap();
+    let unit = Box::new(accepted.unit);
+    let text = text.into();
+    (name, Verdict::Good { text, unit })
+}
+
+fn tcp(name: &str, port: u16) -> (UnitName, Verdict) {
+    let text = format!("service: {{name: {name}, mode: tcp, external_port: {port}}}");
+    good(&format!("tcp-services/{name}"), &text)
+}
+
+fn bad(unit: &str, code: &str) -> (UnitName, Verdict) {
+    (
+        unit.into(),
+        Verdict::Bad(vec![Diagnostic::error(code, "no")]),
+    )
+}
+
+/// `+unit:port`, `+unit` or `-unit` for each change.
+fn changes(decision: &Decision) -> Vec<String> {
+    let mut lines: Vec<_> = decision
+        .changes
+        .iter()
+        .map(|(unit, form)| match form {
+            Some(Unit::Service(s)) => match s.mode {
+                Mode::Tcp { external_port } => format!("+{unit}:{external_port}"),
+                Mode::Http(_) => format!("+{unit}"),
+            },
+            Some(Unit::Balancer(_)) => format!("+{unit}"),
+            None => format!("-{unit}"),
+        })
+        .collect();
+    lines.sort();
+    lines
+}
+
+fn refused(court: &Court) -> Vec<String> {
+    let line = |r: Refused| {
+        let form = if r.serves_last_good {
+            "last good"
+        } else {
+            "absent"
+        };
+        format!("{} {} {form}", r.unit, r.diagnostics[0].code)
+    };
+    court.refused().map(line).collect()
+}
+
+#[test]
+fn a_bad_text_leaves_the_last_good_form_in_force_and_heals_with_a_good_one() {
+    let mut court = Court::default();
+    let text = "service: {name: web, mode: http}";
+    assert_eq!(
+        changes(&court.decide(vec![good("services/web", text)])),
+        ["+services/web"]
+    );
+    let decision = court.decide(vec![
+        bad("services/web", "bad-value"),
+        bad("services/new", "x"),
+    ]);
+    assert!(decision.changes.is_empty() && decision.saved.is_empty());
+    assert_eq!(decision.refused.len(), 2);
+    assert_eq!(
+        refused(&court),
+        ["services/new x absent", "services/web bad-value last good"]
+    );
+    let decision = court.decide(vec![bad("services/web", "bad-value")]);
+    assert_eq!(decision.refused, ["services/web".into()], "once more");
+    let decision = court.decide(vec![good("services/web", text)]);
+    assert_eq!(decision.healed, ["services/web".into()]);
+    assert_eq!(refused(&court), ["services/new x absent"]);
+    court.decide(vec![("services/new".into(), Verdict::Gone)]);
+    assert!(refused(&court).is_empty());
+}
+
+#[test]
+fn authentication_that_cannot_be_had_takes_the_service_away() {
+    let mut court = Court::default();
+    court.decide(vec![good(
+        "services/web",
+        "service: {name: web, mode: http}",
+    )]);
+    let decision = court.decide(vec![bad("services/web", "auth-unavailable")]);
+    assert_eq!(changes(&decision), ["-services/web"]);
+    assert_eq!(decision.saved, [("services/web".into(), None)]);
+}
+
+#[test]
+fn the_first_name_has_the_port_whoever_came_first() {
+    let mut court = Court::default();
+    court.decide(vec![tcp("b", 5000)]);
+    let decision = court.decide(vec![tcp("a", 5000)]);
+    assert_eq!(
+        changes(&decision),
+        ["+tcp-services/a:5000", "-tcp-services/b"]
+    );
+    assert_eq!(refused(&court), ["tcp-services/b port-conflict absent"]);
+    let decision = court.decide(vec![("tcp-services/a".into(), Verdict::Gone)]);
+    assert_eq!(
+        changes(&decision),
+        ["+tcp-services/b:5000", "-tcp-services/a"]
+    );
+    assert!(refused(&court).is_empty());
+}
+
+#[test]
+fn who_loses_a_port_falls_back_to_the_one_it_had() {
+    let mut court = Court::default();
+    court.decide(vec![tcp("a", 5000), tcp("b", 5001)]);
+    let decision = court.decide(vec![tcp("b", 5000)]);
+    assert!(decision.changes.is_empty());
+    assert_eq!(refused(&court), ["tcp-services/b port-conflict last good"]);
+    // Somebody who wants the port goes before somebody who fell back to it.
+    let decision = court.decide(vec![tcp("c", 5001)]);
+    assert_eq!(
+        changes(&decision),
+        ["+tcp-services/c:5001", "-tcp-services/b"]
+    );
+    assert!(decision.saved.contains(&("tcp-services/b".into(), None)));
+    assert_eq!(decision.refused, ["tcp-services/b".into()]);
+    assert_eq!(refused(&court), ["tcp-services/b port-conflict absent"]);
+    let decision = court.decide(vec![tcp("a", 6000)]);
+    assert_eq!(
+        changes(&decision),
+        ["+tcp-services/a:6000", "+tcp-services/b:5000"]
+    );
+}
+
+#[test]
+fn our_own_ports_are_not_to_be_had() {
+    let mut court = Court::new(HashMap::from([(80, "the HTTP listener".to_owned())]));
+    court.decide(vec![tcp("a", 80)]);
+    assert_eq!(refused(&court), ["tcp-services/a port-conflict absent"]);
+}
+
+#[test]
+fn a_port_that_cannot_be_bound_leaves_the_form_before_and_is_tried_again() {
+    let mut court = Court::default();
+    court.decide(vec![tcp("a", 5000)]);
+    court.decide(vec![tcp("a", 5001)]);
+    let failure = Diagnostic::error("bind-failed", "address in use");
+    let decision = court.bind_failed(vec![("tcp-services/a".into(), failure.clone())]);
+    assert_eq!(changes(&decision), ["+tcp-services/a:5000"]);
+    assert_eq!(refused(&court), ["tcp-services/a bind-failed last good"]);
+    let unbound: Vec<_> = court.unbound().map(|(u, port)| (u.clone(), port)).collect();
+    assert_eq!(unbound, [("tcp-services/a".into(), 5001)]);
+    let decision = court.retry_binds(BTreeSet::from(["tcp-services/a".into()]));
+    assert_eq!(changes(&decision), ["+tcp-services/a:5001"]);
+    assert!(refused(&court).is_empty() && court.unbound().next().is_none());
+    let mut court = Court::default();
+    court.decide(vec![tcp("a", 5000)]);
+    let decision = court.bind_failed(vec![("tcp-services/a".into(), failure)]);
+    assert_eq!(changes(&decision), ["-tcp-services/a"]);
+}

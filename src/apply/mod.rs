@@ -1,0 +1,181 @@
+//! Making plans current: stage, commit, retire.
+//!
+//! Stage does everything that can fail and is dropped on failure. Commit is one store and cannot
+//! fail. Retire lets go of what the old plan had.
+
+pub mod accept;
+
+use std::collections::HashMap;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use crate::balance::UpstreamState;
+use crate::diag::Diagnostic;
+use crate::names::UnitName;
+use crate::plan::Plan;
+use crate::proxy::health::Checker;
+use crate::proxy::{Bound, Fleet, Generation, Protocol, bind};
+
+/// The one who changes what runs.
+pub struct Applier {
+    fleet: Fleet,
+    checker: Checker,
+    /// Where TCP services listen.
+    bind_ip: IpAddr,
+    /// Bound at the start, opened by the first commit: nobody is served from empty tables.
+    waiting_http: Vec<Bound>,
+    open_ports: HashMap<u16, SocketAddr>,
+}
+
+/// A plan whose every need has been met, not current yet. Dropping it gives the addresses back.
+pub struct Staged {
+    plan: Plan,
+    bound: Vec<(u16, Bound)>,
+}
+
+/// What a commit did, for the log.
+#[derive(Clone, Copy, Debug)]
+pub struct Swap {
+    pub generation: u64,
+    pub services: usize,
+    pub changed: usize,
+    pub removed: usize,
+    pub opened: usize,
+    pub closed: usize,
+}
+
+impl Applier {
+    pub fn new(fleet: Fleet, http: Vec<Bound>, bind_ip: IpAddr) -> Self {
+        Self {
+            fleet,
+            checker: Checker::default(),
+            bind_ip,
+            waiting_http: http,
+            open_ports: HashMap::new(),
+        }
+    }
+
+    pub fn fleet(&self) -> &Fleet {
+        &self.fleet
+    }
+
+    pub fn current(&self) -> Arc<Generation> {
+        self.fleet.shared.published.current()
+    }
+
+    /// Binds what the plan needs. The failures name the units to do without.
+    pub fn stage(&self, plan: Plan) -> Result<Staged, Vec<(UnitName, Diagnostic)>> {
+        let changes = self.current().plan.port_changes(&plan);
+        let mut bound = Vec::new();
+        let mut failures = Vec::new();
+        for (port, service) in changes.opened {
+            let address = SocketAddr::new(self.bind_ip, port);
+            match bind(address, self.fleet.size()) {
+                Ok(sockets) => bound.push((port, sockets)),
+                Err(error) => {
+                    let failure = bind_failure(address, &error).in_unit(&service.unit);
+                    failures.push((service.unit.clone(), failure));
+                }
+            }
+        }
+        if failures.is_empty() {
+            Ok(Staged { plan, bound })
+        } else {
+            Err(failures)
+        }
+    }
+
+    /// Whether a TCP service could have this port now.
+    pub fn can_bind(&self, port: u16) -> bool {
+        bind(SocketAddr::new(self.bind_ip, port), 1).is_ok()
+    }
+
+    /// Makes the staged plan current and lets go of what it replaced. `None` if it says what the
+    /// current one says; the first commit always counts.
+    pub fn commit(&mut self, staged: Staged, revision: u64) -> Option<Swap> {
+        let old = self.current();
+        let Staged { plan, bound } = staged;
+        let closed = old.plan.port_changes(&plan).closed;
+        let changes = old.plan.diff(&plan);
+        if changes.is_empty() && old.id > 0 {
+            self.note_revision(revision);
+            return None;
+        }
+        let removed = changes.iter().filter(|(_, form)| form.is_none()).count();
+        let swap = Swap {
+            generation: old.id + 1,
+            services: plan.len(),
+            changed: changes.len() - removed,
+            removed,
+            opened: bound.len() + self.waiting_http.len(),
+            closed: closed.len(),
+        };
+        let drain = plan.balancer().timeouts.drain;
+        self.fleet.shared.published.publish(Generation {
+            id: swap.generation,
+            revision,
+            plan: plan.clone(),
+        });
+
+        for (port, sockets) in bound {
+            self.open_ports.insert(port, sockets.address);
+            self.open(sockets, Protocol::Tcp);
+        }
+        for sockets in std::mem::take(&mut self.waiting_http) {
+            self.open(sockets, Protocol::Http);
+        }
+        for port in closed {
+            if let Some(address) = self.open_ports.remove(&port) {
+                self.fleet.close(address);
+            }
+        }
+        let mut gone: Vec<Arc<UpstreamState>> = Vec::new();
+        for (unit, _) in &changes {
+            let (before, now) = (old.plan.service(unit), plan.service(unit));
+            self.checker.follow(before, now);
+            for member in before.into_iter().flat_map(|s| s.members.iter()) {
+                let id = member.state.id();
+                if !now.is_some_and(|s| s.members.iter().any(|m| m.state.id() == id)) {
+                    gone.push(member.state.clone());
+                }
+            }
+        }
+        if !gone.is_empty() {
+            self.fleet.retire(&gone, drain);
+        }
+        Some(swap)
+    }
+
+    /// A new revision that changed nothing: the tables stay, their revision rises.
+    pub fn note_revision(&self, revision: u64) {
+        let current = self.current();
+        if current.revision != revision {
+            self.fleet.shared.published.publish(Generation {
+                id: current.id,
+                revision,
+                plan: current.plan.clone(),
+            });
+        }
+    }
+
+    /// Ends everything: no new connections, requests may finish. Blocks; see [`Fleet::drain`].
+    pub fn drain(self) {
+        let within = self.current().plan.balancer().timeouts.drain;
+        drop(self.checker);
+        self.fleet.drain(within);
+    }
+
+    fn open(&self, sockets: Bound, protocol: Protocol) {
+        let address = sockets.address;
+        if let Err(error) = self.fleet.open(sockets, protocol) {
+            tracing::error!(listener = %address, %error, "bound address does not listen");
+        }
+    }
+}
+
+fn bind_failure(address: SocketAddr, error: &io::Error) -> Diagnostic {
+    Diagnostic::error("bind-failed", format!("{address} cannot be bound: {error}"))
+        .for_field("external_port")
+        .help("free the port or choose another; it is tried again every few seconds")
+}
