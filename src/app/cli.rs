@@ -1,0 +1,329 @@
+//! The command line, as it is typed. What it means is worked out in [`settings`](super::settings).
+
+use std::convert::Infallible;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Arg, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
+
+use crate::config::values;
+use crate::store::{self, StoreSpec};
+use crate::whoami;
+
+/// A load balancer that is reconfigured under moving traffic.
+///
+/// Keys in etcd or in a directory say which services there are; a key change is the reload.
+#[derive(Debug, Parser)]
+#[command(name = "pointsman", version, max_term_width = 100)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+    #[command(flatten)]
+    pub log: LogArgs,
+}
+
+impl Cli {
+    /// Reads the command line and the environment; ends the program at what it cannot read, or at
+    /// `--help`.
+    pub fn read() -> Self {
+        let command = Self::command()
+            .mut_args(unless_empty)
+            .mut_subcommands(|command| command.mut_args(unless_empty));
+        Self::from_arg_matches(&command.get_matches())
+            .unwrap_or_else(|error| error.format(&mut Self::command()).exit())
+    }
+}
+
+/// A variable that is there and empty is not set, as a key that is empty is not: environment files
+/// and composed services are full of them, and an empty root would be all of etcd.
+fn unless_empty(arg: Arg) -> Arg {
+    let is_empty = arg
+        .get_env()
+        .and_then(std::env::var_os)
+        .is_some_and(|value| value.is_empty());
+    match is_empty {
+        true => arg.env(None::<&'static str>),
+        false => arg,
+    }
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Watch the keys and forward traffic
+    Run(RunArgs),
+    /// Judge the keys without touching traffic: print every problem, exit 1 if there is one
+    Check(LookArgs),
+    /// Print the text of the units that the keys render to
+    Render {
+        /// Only this unit, such as services/web
+        unit: Option<String>,
+        #[command(flatten)]
+        look: LookArgs,
+    },
+    /// Print the compiled tables of the plan that the keys lead to
+    Plan(LookArgs),
+    /// Show every node of this balancer: what it runs and what it refused
+    Status {
+        /// As JSON
+        #[arg(long, env = "LB_JSON")]
+        json: bool,
+        #[command(flatten)]
+        store: StoreArgs,
+    },
+    /// Wait until every live node runs a revision; fail if one refused it or time runs out
+    Wait {
+        /// The revision that a put returned [default: what the stores hold now]
+        #[arg(long, env = "LB_REVISION")]
+        revision: Option<u64>,
+        /// How long to wait
+        #[arg(long, env = "LB_TIMEOUT", value_name = "DURATION", default_value = "10s", value_parser = duration)]
+        timeout: Duration,
+        #[command(flatten)]
+        store: StoreArgs,
+    },
+    /// A small upstream for demos and tests: answers its name, the path and the headers
+    Whoami(whoami::Args),
+    /// Print the completion script of a shell
+    Completions { shell: clap_complete::Shell },
+}
+
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    #[command(flatten)]
+    pub store: StoreArgs,
+    #[command(flatten)]
+    pub template: TemplateArgs,
+    #[command(flatten)]
+    pub settings: SettingArgs,
+
+    #[command(flatten)]
+    pub listen: ListenArgs,
+    /// The address on which TCP services open their ports
+    #[arg(
+        long,
+        env = "LB_TCP_ADDRESS",
+        value_name = "ADDR",
+        default_value = "0.0.0.0",
+        value_parser = ip,
+        help_heading = "Listeners"
+    )]
+    pub tcp_address: IpAddr,
+
+    /// Where the last accepted config is kept, to start from when no store answers
+    #[arg(
+        long,
+        env = "LB_STATE_DIR",
+        value_name = "DIR",
+        default_value = "/var/lib/pointsman"
+    )]
+    pub state_dir: PathBuf,
+    /// The name of this node, unique among the nodes of one balancer [default: the host's name]
+    #[arg(long, env = "LB_NODE", value_name = "NAME")]
+    pub node: Option<String>,
+    /// Threads that forward traffic [default: one per CPU]
+    #[arg(long, env = "LB_WORKERS", value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub workers: Option<u16>,
+    /// A directory with our own answers: 503.html and the like
+    #[arg(long, env = "LB_ERROR_PAGES", value_name = "DIR")]
+    pub error_pages: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub struct LookArgs {
+    #[command(flatten)]
+    pub store: StoreArgs,
+    #[command(flatten)]
+    pub template: TemplateArgs,
+    #[command(flatten)]
+    pub settings: SettingArgs,
+    #[command(flatten)]
+    pub listen: ListenArgs,
+    /// How long to wait for the stores
+    #[arg(long, env = "LB_TIMEOUT", value_name = "DURATION", default_value = "10s", value_parser = duration)]
+    pub timeout: Duration,
+}
+
+/// Where we listen ourselves. Commands that only look know by it which ports services cannot have.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Listeners")]
+pub struct ListenArgs {
+    /// Where HTTP is served; may be repeated
+    #[arg(
+        long,
+        env = "LB_HTTP",
+        value_name = "ADDR:PORT",
+        value_delimiter = ',',
+        default_value = "0.0.0.0:80",
+        value_parser = address
+    )]
+    pub http: Vec<SocketAddr>,
+    /// Where /live, /ready, /v1/status and /v1/plan are served
+    #[arg(
+        long,
+        env = "LB_STATS",
+        value_name = "ADDR:PORT",
+        default_value = "127.0.0.1:1000",
+        value_parser = address
+    )]
+    pub stats: SocketAddr,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Keys")]
+pub struct StoreArgs {
+    /// Where the keys are: etcd://HOST:PORT[,HOST:PORT], etcds://... or dir:PATH; may be repeated,
+    /// the later one wins where two have the same key [default: dir:./keys if that folder exists]
+    #[arg(long, env = "LB_STORE", value_name = "STORE", value_delimiter = ' ')]
+    pub store: Vec<StoreSpec>,
+    /// The prefix of all keys in etcd
+    #[arg(long, env = "LB_ROOT", value_name = "PREFIX", default_value = store::DEFAULT_ROOT, value_parser = root)]
+    pub root: String,
+    /// Pass a change on only when no other came for this long: for writers that set keys one by one
+    #[arg(long, env = "LB_SETTLE", value_name = "DURATION", default_value = "0ms", value_parser = duration)]
+    pub settle: Duration,
+    /// How long a tree that suddenly has no services is not believed; 0 believes it at once
+    #[arg(long, env = "LB_EMPTY_GRACE", value_name = "DURATION", default_value = "30s", value_parser = duration)]
+    pub empty_grace: Duration,
+    /// The user to log in to etcd with
+    #[arg(long, env = "LB_ETCD_USER", value_name = "NAME")]
+    pub etcd_user: Option<String>,
+    /// The user's password; a file is safer, because other users see command lines
+    #[arg(
+        long,
+        env = "LB_ETCD_PASSWORD",
+        value_name = "PASSWORD",
+        hide_env_values = true,
+        conflicts_with = "etcd_password_file"
+    )]
+    pub etcd_password: Option<String>,
+    /// A file with the password
+    #[arg(long, env = "LB_ETCD_PASSWORD_FILE", value_name = "FILE")]
+    pub etcd_password_file: Option<PathBuf>,
+    /// The authorities that may sign etcd's certificate, PEM [default: the system's]
+    #[arg(long, env = "LB_ETCD_CA", value_name = "FILE")]
+    pub etcd_ca: Option<PathBuf>,
+    /// Our certificate for etcd, PEM
+    #[arg(long, env = "LB_ETCD_CERT", value_name = "FILE", requires = "etcd_key")]
+    pub etcd_cert: Option<PathBuf>,
+    /// The key of that certificate, PEM
+    #[arg(long, env = "LB_ETCD_KEY", value_name = "FILE", requires = "etcd_cert")]
+    pub etcd_key: Option<PathBuf>,
+    /// The name in etcd's certificate, where it is not the host's
+    #[arg(long, env = "LB_ETCD_SERVER_NAME", value_name = "NAME")]
+    pub etcd_server_name: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct TemplateArgs {
+    /// A directory whose *.tera files go over the built-in templates; watched
+    #[arg(long, env = "LB_TEMPLATES", value_name = "DIR")]
+    pub templates: Option<PathBuf>,
+}
+
+/// What `settings/*` keys may override. Read as text, so that a flag and a key are judged by the
+/// same rules and refused in the same words.
+#[derive(Debug, Default, Args)]
+#[command(next_help_heading = "Settings (a key settings/NAME goes over its flag)")]
+pub struct SettingArgs {
+    /// Whose habits hold: pointsman or kontena [default: pointsman; kontena for a root under
+    /// /kontena/haproxy/]
+    #[arg(long, env = "LB_COMPAT", value_name = "WORD")]
+    pub compat: Option<String>,
+    /// From the first byte of a request head to its end [default: 5s]
+    #[arg(long, env = "LB_TIMEOUT_HEAD", value_name = "DURATION")]
+    pub timeout_head: Option<String>,
+    /// A kept connection without a request [default: 10s]
+    #[arg(long, env = "LB_TIMEOUT_IDLE", value_name = "DURATION")]
+    pub timeout_idle: Option<String>,
+    /// A client that neither sends its body nor takes the answer [default: 1m]
+    #[arg(long, env = "LB_TIMEOUT_CLIENT", value_name = "DURATION")]
+    pub timeout_client: Option<String>,
+    /// One connect to an upstream [default: 5s]
+    #[arg(long, env = "LB_TIMEOUT_CONNECT", value_name = "DURATION")]
+    pub timeout_connect: Option<String>,
+    /// An upstream that does not answer, or stops [default: 1m]
+    #[arg(long, env = "LB_TIMEOUT_SERVER", value_name = "DURATION")]
+    pub timeout_server: Option<String>,
+    /// Silence in a TCP flow or an upgraded connection [default: 1h]
+    #[arg(long, env = "LB_TIMEOUT_TUNNEL", value_name = "DURATION")]
+    pub timeout_tunnel: Option<String>,
+    /// Waiting for a place at a service [default: 1m]
+    #[arg(long, env = "LB_TIMEOUT_QUEUE", value_name = "DURATION")]
+    pub timeout_queue: Option<String>,
+    /// How long what is left may go on when the program ends or an upstream goes [default: 30s]
+    #[arg(long, env = "LB_TIMEOUT_DRAIN", value_name = "DURATION")]
+    pub timeout_drain: Option<String>,
+    /// The largest head of a request or an answer [default: 16k]
+    #[arg(long, env = "LB_MAX_HEAD_SIZE", value_name = "SIZE")]
+    pub max_head_size: Option<String>,
+    /// The most fields in one head [default: 100]
+    #[arg(long, env = "LB_MAX_HEADERS", value_name = "N")]
+    pub max_headers: Option<String>,
+    /// The largest body of a request [default: no limit]
+    #[arg(long, env = "LB_MAX_BODY_SIZE", value_name = "SIZE")]
+    pub max_body_size: Option<String>,
+    /// Client connections at once; more wait in the kernel [default: 100000]
+    #[arg(long, env = "LB_MAX_CONNECTIONS", value_name = "N")]
+    pub max_connections: Option<String>,
+    /// How many may wait for a place at one service [default: 1024]
+    #[arg(long, env = "LB_MAX_QUEUE", value_name = "N")]
+    pub max_queue: Option<String>,
+    /// Tries after the first one [default: 3]
+    #[arg(long, env = "LB_RETRIES", value_name = "N")]
+    pub retries: Option<String>,
+    /// Networks whose X-Forwarded-* headers are believed [default: none]
+    #[arg(long, env = "LB_TRUSTED_PROXIES", value_name = "NETS")]
+    pub trusted_proxies: Option<String>,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Log")]
+pub struct LogArgs {
+    /// How much is logged: error, warn, info, debug or trace, also per module [default: info; error
+    /// for commands whose output is their answer]
+    #[arg(long, global = true, env = "LB_LOG", value_name = "FILTER")]
+    pub log: Option<String>,
+    /// How a line looks
+    #[arg(
+        long,
+        global = true,
+        env = "LB_LOG_FORMAT",
+        value_name = "FORMAT",
+        default_value = "text"
+    )]
+    pub log_format: LogFormat,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    Text,
+    Json,
+}
+
+fn address(text: &str) -> Result<SocketAddr, &'static str> {
+    text.parse()
+        .map_err(|_| "write an address and a port, such as 0.0.0.0:80 or [::]:80")
+}
+
+fn ip(text: &str) -> Result<IpAddr, &'static str> {
+    text.parse()
+        .map_err(|_| "write an address without a port, such as 0.0.0.0 or ::")
+}
+
+fn root(text: &str) -> Result<String, Infallible> {
+    Ok(store::normalise_root(text))
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    // Nobody is there yet whom a refusal could harm, so it is one and not the warning that a key gets.
+    if values::looks_like_seconds(text) {
+        return Err(format!(
+            "without a unit it is milliseconds; write {text}s for seconds, or {text}ms if it is meant"
+        ));
+    }
+    values::duration(text).map_err(|problem| match problem.help {
+        Some(help) => format!("{}; {help}", problem.message),
+        None => problem.message,
+    })
+}

@@ -1,0 +1,404 @@
+//! The last accepted config on disk: what a start without any store begins from.
+//!
+//! One file for one tree, a line of JSON for each accepted or forgotten unit, and a line with the
+//! revision that ends each batch. A change appends its own lines, so its cost does not depend on how
+//! much there is. Now and then the file is written anew: a temporary file, fsync, rename. A batch
+//! without its last line (a crash while writing) does not count; a line that cannot be read (a bad
+//! disk) costs its unit alone. Both are told.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, BufRead, BufReader, BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread::JoinHandle;
+
+use rustix::fs::{FlockOperation, flock};
+use serde::{Deserialize, Serialize};
+
+use crate::names::UnitName;
+
+/// The file is written anew when it is this much larger than what it says.
+const SLACK: u64 = 4;
+const LEAST: u64 = 1024 * 1024;
+
+/// Texts of accepted units and the revision they were accepted at.
+#[derive(Debug, Default, PartialEq)]
+pub(super) struct Saved {
+    pub(super) revision: u64,
+    pub(super) units: BTreeMap<UnitName, Arc<str>>,
+    /// Lines that say nothing any more, by a crash or a bad disk.
+    pub(super) lost: usize,
+}
+
+/// Accepted (`Some`) and forgotten units of one change.
+pub(super) type Batch = Vec<(UnitName, Option<Arc<str>>)>;
+
+/// Saves what it is told, in order, on a thread of its own: the disk never holds up a change.
+pub(super) struct LastGood {
+    batches: Option<Sender<(u64, Batch)>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Line {
+    Unit { name: String, text: Arc<str> },
+    Gone { name: String },
+    Revision(u64),
+}
+
+impl LastGood {
+    /// Reads what is there and keeps the file for this process alone.
+    ///
+    /// `tree` says whose config it is: the root in etcd, or the directory. One file for each.
+    pub(super) fn open(dir: &Path, tree: &str) -> io::Result<(Self, Saved)> {
+        fs::create_dir_all(dir)?;
+        // `a/b` and `a-b` are two trees.
+        let slug = tree.trim_matches('/').replace('-', "--").replace('/', "-");
+        let path = dir.join(format!("accepted-{slug}.jsonl"));
+        let lock = File::create(dir.join(format!("accepted-{slug}.lock")))?;
+        flock(&lock, FlockOperation::NonBlockingLockExclusive).map_err(|_| {
+            io::Error::new(
+                io::ErrorKind::AddrInUse,
+                "another pointsman keeps its config here",
+            )
+        })?;
+        let saved = match File::open(&path) {
+            Ok(file) => read(BufReader::new(file))?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Saved::default(),
+            Err(error) => return Err(error),
+        };
+        let journal = Journal::start(path, lock, &saved)?;
+        let (batches, receiver) = channel();
+        let thread = std::thread::Builder::new()
+            .name("last-good".into())
+            .spawn(move || journal.follow(receiver))?;
+        Ok((
+            Self {
+                batches: Some(batches),
+                thread: Some(thread),
+            },
+            saved,
+        ))
+    }
+
+    pub(super) fn save(&self, revision: u64, batch: Batch) {
+        if let Some(batches) = &self.batches {
+            // The thread ends only when the sender is dropped.
+            let _ = batches.send((revision, batch));
+        }
+    }
+}
+
+/// Waits until everything is on disk.
+impl Drop for LastGood {
+    fn drop(&mut self) {
+        drop(self.batches.take());
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn read(file: impl BufRead) -> io::Result<Saved> {
+    let mut saved = Saved::default();
+    let mut batch: Batch = Vec::new();
+    for line in file.split(b'\n') {
+        match serde_json::from_slice(&line?) {
+            Ok(Line::Unit { name, text }) => batch.push((UnitName::new(name), Some(text))),
+            Ok(Line::Gone { name }) => batch.push((UnitName::new(name), None)),
+            Ok(Line::Revision(revision)) => {
+                saved.take(std::mem::take(&mut batch));
+                saved.revision = revision;
+            }
+            // Every other unit of the batch stands for itself.
+            Err(_) => saved.lost += 1,
+        }
+    }
+    // Without its last line nobody knows what else belonged to it.
+    saved.lost += batch.len();
+    Ok(saved)
+}
+
+impl Saved {
+    fn take(&mut self, batch: Batch) {
+        for (unit, text) in batch {
+            match text {
+                Some(text) => self.units.insert(unit, text),
+                None => self.units.remove(&unit),
+            };
+        }
+    }
+}
+
+struct Journal {
+    path: PathBuf,
+    file: File,
+    /// Held for as long as this process keeps the file.
+    _lock: File,
+    units: Saved,
+    size: u64,
+    live: u64,
+}
+
+impl Journal {
+    fn start(path: PathBuf, lock: File, saved: &Saved) -> io::Result<Self> {
+        let units = Saved {
+            revision: saved.revision,
+            units: saved.units.clone(),
+            lost: 0,
+        };
+        let (file, size) = write_anew(&path, &units)?;
+        Ok(Self {
+            path,
+            file,
+            _lock: lock,
+            units,
+            size,
+            live: size,
+        })
+    }
+
+    fn follow(mut self, batches: Receiver<(u64, Batch)>) {
+        let mut failed = false;
+        while let Ok((revision, batch)) = batches.recv() {
+            let mut bytes = Vec::new();
+            let mut newest = self.take(revision, batch, &mut bytes);
+            // What came meanwhile goes to disk with the same sync.
+            for (revision, batch) in batches.try_iter().take(1024) {
+                newest = self.take(revision, batch, &mut bytes);
+            }
+            // After a failure nobody knows what is in the file: it is written anew.
+            let result = newest.and_then(|()| {
+                if failed {
+                    self.renew()
+                } else {
+                    self.append(&bytes)
+                }
+            });
+            let file = self.path.display();
+            match &result {
+                Ok(()) if failed => tracing::info!(%file, "accepted config is saved again"),
+                Err(error) if !failed => {
+                    tracing::error!(%file, %error, "accepted config is not saved");
+                }
+                _ => {}
+            }
+            failed = result.is_err();
+        }
+    }
+
+    /// Takes a batch in, and writes down what of it is news: a start from the file accepts all of it
+    /// once more.
+    fn take(&mut self, revision: u64, mut batch: Batch, bytes: &mut Vec<u8>) -> io::Result<()> {
+        let known = &self.units.units;
+        batch.retain(|(unit, text)| known.get(unit) != text.as_ref());
+        if batch.is_empty() && revision == self.units.revision {
+            return Ok(());
+        }
+        write_batch(bytes, revision, batch.iter().map(|(u, t)| (u, t.as_ref())))?;
+        self.units.revision = revision;
+        self.units.take(batch);
+        Ok(())
+    }
+
+    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.file.write_all(bytes)?;
+        self.size += bytes.len() as u64;
+        if self.size > self.live * SLACK + LEAST {
+            return self.renew();
+        }
+        self.file.sync_data()
+    }
+
+    fn renew(&mut self) -> io::Result<()> {
+        (self.file, self.size) = write_anew(&self.path, &self.units)?;
+        self.live = self.size;
+        Ok(())
+    }
+}
+
+/// Writes everything to a new file and puts it into the place of the old one.
+fn write_anew(path: &Path, saved: &Saved) -> io::Result<(File, u64)> {
+    let temporary = path.with_extension("new");
+    let mut out = BufWriter::new(File::create(&temporary)?);
+    write_batch(
+        &mut out,
+        saved.revision,
+        saved.units.iter().map(|(u, t)| (u, Some(t))),
+    )?;
+    out.into_inner()?.sync_all()?;
+    fs::rename(&temporary, path)?;
+    if let Some(dir) = path.parent() {
+        File::open(dir)?.sync_all()?;
+    }
+    let file = OpenOptions::new().append(true).open(path)?;
+    let size = file.metadata()?.len();
+    Ok((file, size))
+}
+
+fn write_batch<'a>(
+    out: &mut impl Write,
+    revision: u64,
+    units: impl Iterator<Item = (&'a UnitName, Option<&'a Arc<str>>)>,
+) -> io::Result<()> {
+    let mut line = |line: Line| -> io::Result<()> {
+        serde_json::to_writer(&mut *out, &line)?;
+        out.write_all(b"\n")
+    };
+    for (unit, text) in units {
+        let name = unit.to_string();
+        match text {
+            Some(text) => line(Line::Unit {
+                name,
+                text: text.clone(),
+            })?,
+            None => line(Line::Gone { name })?,
+        }
+    }
+    line(Line::Revision(revision))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn batch(units: &[(&str, Option<&str>)]) -> Batch {
+        units
+            .iter()
+            .map(|(unit, text)| ((*unit).into(), text.map(Into::into)))
+            .collect()
+    }
+
+    fn names(saved: &Saved) -> Vec<&str> {
+        saved.units.keys().map(UnitName::as_str).collect()
+    }
+
+    #[test]
+    fn what_was_accepted_last_is_there_at_the_next_start() {
+        let dir = tempfile::tempdir().unwrap();
+        let (kept, saved) = LastGood::open(dir.path(), "/pointsman/lb").unwrap();
+        assert_eq!(saved, Saved::default());
+        kept.save(
+            7,
+            batch(&[("services/a", Some("x: 1\n")), ("services/b", Some("y"))]),
+        );
+        kept.save(8, batch(&[("services/a", None), ("balancer", Some("z"))]));
+        drop(kept);
+        let (_kept, saved) = LastGood::open(dir.path(), "/pointsman/lb").unwrap();
+        assert_eq!(
+            (saved.revision, names(&saved)),
+            (8, vec!["balancer", "services/b"])
+        );
+    }
+
+    #[test]
+    fn a_batch_that_a_crash_cut_short_does_not_count() {
+        let dir = tempfile::tempdir().unwrap();
+        let (kept, _) = LastGood::open(dir.path(), "lb").unwrap();
+        kept.save(1, batch(&[("services/a", Some("x"))]));
+        kept.save(
+            2,
+            batch(&[("services/b", Some("y")), ("services/c", Some("z"))]),
+        );
+        drop(kept);
+        let path = dir.path().join("accepted-lb.jsonl");
+        let whole = fs::read(&path).unwrap();
+        let first = whole
+            .windows(14)
+            .position(|w| w == b"{\"revision\":1}")
+            .unwrap()
+            + 15;
+        for cut in first..whole.len() - 1 {
+            fs::write(&path, &whole[..cut]).unwrap();
+            let (kept, saved) = LastGood::open(dir.path(), "lb").unwrap();
+            drop(kept);
+            assert_eq!(
+                (saved.revision, names(&saved)),
+                (1, vec!["services/a"]),
+                "cut at {cut}"
+            );
+            let tail = &whole[first..cut];
+            assert_eq!(
+                saved.lost,
+                tail.split(|b| *b == b'\n')
+                    .filter(|l| !l.is_empty())
+                    .count()
+            );
+        }
+    }
+
+    #[test]
+    fn a_damaged_line_costs_its_unit_and_is_counted() {
+        let dir = tempfile::tempdir().unwrap();
+        let (kept, _) = LastGood::open(dir.path(), "lb").unwrap();
+        let units: Vec<_> = ["a", "b", "c"].map(|name| (name, Some("text"))).into();
+        kept.save(1, batch(&units));
+        drop(kept);
+        let path = dir.path().join("accepted-lb.jsonl");
+        let mut bytes = fs::read(&path).unwrap();
+        let at = bytes.windows(3).position(|w| w == b"\"b\"").unwrap();
+        bytes[at] = 0xff;
+        fs::write(&path, bytes).unwrap();
+        let (kept, saved) = LastGood::open(dir.path(), "lb").unwrap();
+        assert_eq!(
+            (names(&saved), saved.revision, saved.lost),
+            (vec!["a", "c"], 1, 1)
+        );
+        drop(kept);
+        let (_kept, saved) = LastGood::open(dir.path(), "lb").unwrap();
+        assert_eq!((names(&saved), saved.lost), (vec!["a", "c"], 0));
+    }
+
+    #[test]
+    fn trees_of_like_names_have_files_of_their_own() {
+        let dir = tempfile::tempdir().unwrap();
+        let _kept: Vec<_> = ["/a/b", "/a-b", "/a--b"]
+            .map(|tree| LastGood::open(dir.path(), tree).unwrap())
+            .into();
+    }
+
+    #[test]
+    fn two_processes_do_not_share_a_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let _kept = LastGood::open(dir.path(), "lb").unwrap();
+        assert!(LastGood::open(dir.path(), "lb").is_err());
+        assert!(LastGood::open(dir.path(), "other").is_ok());
+    }
+
+    #[test]
+    fn what_is_in_the_file_already_is_not_written_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let (kept, _) = LastGood::open(dir.path(), "lb").unwrap();
+        for revision in 1..=2 {
+            kept.save(
+                revision,
+                batch(&[("services/a", Some("text")), ("b", None)]),
+            );
+        }
+        drop(kept);
+        let file = fs::read_to_string(dir.path().join("accepted-lb.jsonl")).unwrap();
+        assert_eq!(file.matches("services/a").count(), 1, "{file}");
+        assert!(
+            !file.contains("gone") && file.ends_with("{\"revision\":2}\n"),
+            "{file}"
+        );
+    }
+
+    #[test]
+    fn a_file_that_outgrew_its_content_is_written_anew() {
+        let dir = tempfile::tempdir().unwrap();
+        let (kept, _) = LastGood::open(dir.path(), "lb").unwrap();
+        for revision in 0..40 {
+            let text = format!("{revision} {}", "x".repeat(100_000));
+            kept.save(revision, batch(&[("services/a", Some(&text))]));
+        }
+        drop(kept);
+        let size = fs::metadata(dir.path().join("accepted-lb.jsonl"))
+            .unwrap()
+            .len();
+        assert!(size < LEAST + 600_000, "{size}");
+    }
+}

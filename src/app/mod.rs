@@ -1,0 +1,79 @@
+//! The program: command line, wiring, and [`pipeline`], the one page that shows the journey of a
+//! change from key to traffic.
+
+pub mod cli;
+mod dryrun;
+mod lastgood;
+mod logging;
+mod look;
+mod pipeline;
+mod run;
+mod settings;
+
+use std::process::ExitCode;
+
+use cli::{Cli, Command};
+
+/// Does what the command line says.
+pub fn main() -> ExitCode {
+    let cli = Cli::read();
+    if let Err(error) = logging::start(&cli.log, matches!(cli.command, Command::Run(_))) {
+        eprintln!("pointsman: {error}");
+        return ExitCode::from(2);
+    }
+    let result = match cli.command {
+        Command::Run(args) => run::run(args),
+        Command::Check(args) => look::check(&args),
+        Command::Render { unit, look } => look::render(unit.as_deref(), &look),
+        Command::Plan(args) => look::plan(&args),
+        Command::Status { json, store } => look::status(json, &store),
+        Command::Wait {
+            revision,
+            timeout,
+            store,
+        } => look::wait(revision, timeout, &store),
+        Command::Whoami(args) => look::whoami(args),
+        Command::Completions { shell } => look::completions(shell),
+    };
+    result.unwrap_or_else(|error| {
+        eprintln!("pointsman: {error:#}");
+        ExitCode::from(2)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    /// `--http` is `LB_HTTP`; whoami, which is another program in the same binary, has its own word in
+    /// front.
+    #[test]
+    fn every_flag_has_an_env_twin_of_its_name() {
+        for command in Cli::command().get_subcommands() {
+            if command.get_name() == "completions" {
+                continue;
+            }
+            let prefix = match command.get_name() {
+                "whoami" => "LB_WHOAMI",
+                _ => "LB",
+            };
+            let flags = command
+                .get_arguments()
+                .filter_map(|a| Some((a, a.get_long()?)));
+            for (flag, long) in flags.filter(|(_, long)| *long != "help") {
+                let twin = format!("{prefix}_{}", long.to_uppercase().replace('-', "_"));
+                let env = flag.get_env().and_then(|e| e.to_str());
+                let place = format!("{} --{long}", command.get_name());
+                assert_eq!(env, Some(twin.as_str()), "{place}");
+                assert!(flag.get_help().is_some(), "{place} has no help");
+            }
+        }
+    }
+}

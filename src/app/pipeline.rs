@@ -1,0 +1,476 @@
+//! The journey of a change: snapshot, texts, units, plan, swap.
+//!
+//! ```text
+//! snapshot ── render ──► texts ── config ──► verdicts ── court ──► changes ── plan ──► stage ──► commit
+//!                                                │
+//!                                            refused ──► status, log
+//! ```
+//!
+//! Every step costs what changed. What is refused on the way leaves everything else as it is.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Instant, SystemTime};
+
+use tokio::sync::watch;
+
+use crate::app::lastgood::{LastGood, Saved};
+use crate::apply::accept::{Court, Decision, Refused, Verdict};
+use crate::apply::{Applier, Staged, Swap};
+use crate::config::{self, Accepted, Balancer, Compat, Unit};
+use crate::diag::Diagnostic;
+use crate::names::UnitName;
+use crate::render::{Rendered, Renderer, Templates, UnitText};
+use crate::snapshot::Snapshot;
+use crate::status::{NodeStatus, Phase, Refusal, Serving, digest_text, time_text};
+
+/// Units that are logged one by one for one change; the rest are counted.
+const LOGGED: usize = 20;
+
+pub(super) struct Pipeline {
+    renderer: Renderer,
+    /// The balancer as the flags made it.
+    defaults: Balancer,
+    /// The same with the `compat` that is in force, where a key changed it: services are read by it.
+    by_key: Option<Balancer>,
+    court: Court,
+    applier: Applier,
+    saved: Option<LastGood>,
+    /// What this node tells: the admin listener and the status board read it.
+    status: watch::Sender<NodeStatus>,
+    refusals: BTreeMap<UnitName, Refusal>,
+    /// What is worth telling about units that went live.
+    warnings: BTreeMap<UnitName, Vec<Diagnostic>>,
+    /// Units whose warnings changed and were not told yet.
+    warned: BTreeSet<UnitName>,
+    /// Whether a plan was committed: before that, even one without services is news.
+    has_committed: bool,
+    /// Units of the saved config that no store has spoken of yet.
+    unconfirmed: bool,
+}
+
+impl Pipeline {
+    pub(super) fn new(
+        templates: Templates,
+        defaults: Balancer,
+        court: Court,
+        applier: Applier,
+        saved: Option<LastGood>,
+        status: watch::Sender<NodeStatus>,
+    ) -> Self {
+        Self {
+            renderer: Renderer::new(templates),
+            defaults,
+            by_key: None,
+            court,
+            applier,
+            saved,
+            status,
+            refusals: BTreeMap::new(),
+            warnings: BTreeMap::new(),
+            warned: BTreeSet::new(),
+            has_committed: false,
+            unconfirmed: false,
+        }
+    }
+
+    /// Starts from what was accepted last, until a store says what is true now.
+    pub(super) fn boot(&mut self, saved: Saved) {
+        if saved.units.is_empty() {
+            return;
+        }
+        let started = Instant::now();
+        let mut verdicts = self.judge_saved(&saved);
+        if self.take_compat(&verdicts) {
+            verdicts = self.judge_saved(&saved);
+        }
+        tracing::info!(
+            units = verdicts.len(),
+            revision = saved.revision,
+            "starting from the saved config"
+        );
+        self.unconfirmed = true;
+        // Nothing has read a key yet that a warning could name: the store's own tree tells.
+        self.warnings.clear();
+        self.warned.clear();
+        let decision = self.court.decide(verdicts);
+        self.enforce(decision, saved.revision, started);
+    }
+
+    fn judge_saved(&mut self, saved: &Saved) -> Vec<(UnitName, Verdict)> {
+        let units = saved.units.iter();
+        units
+            .map(|(unit, text)| (unit.clone(), self.judge(unit, text.clone(), Vec::new())))
+            .collect()
+    }
+
+    /// Follows the keys to a new snapshot.
+    pub(super) fn follow(&mut self, snapshot: &Snapshot) {
+        let started = Instant::now();
+        let rendered = self.renderer.update(snapshot);
+        let mut verdicts = self.verdicts(rendered);
+        if std::mem::take(&mut self.unconfirmed) {
+            let there = self.renderer.units();
+            let gone = self
+                .court
+                .units()
+                .filter(|unit| there.binary_search(unit).is_err());
+            verdicts.extend(
+                gone.map(|unit| (unit.clone(), Verdict::Gone))
+                    .collect::<Vec<_>>(),
+            );
+        }
+        let decision = self.court.decide(verdicts);
+        let digest = digest_text(snapshot.digest());
+        self.status.send_modify(|status| status.digest = digest);
+        self.enforce(decision, snapshot.revision(), started);
+    }
+
+    /// Renders everything anew by other templates, if there is something to render yet.
+    pub(super) fn follow_templates(&mut self, templates: Templates, newest: Option<&Snapshot>) {
+        self.renderer.replace_templates(templates);
+        if let Some(snapshot) = newest {
+            self.follow(snapshot);
+        }
+    }
+
+    /// Tries again what failed for reasons outside the keys.
+    pub(super) fn retry(&mut self) {
+        self.applier.fleet().shared.published.free_retired();
+        let free = self.court.unbound();
+        let free = free.filter(|(_, port)| self.applier.can_bind(*port));
+        let free: BTreeSet<_> = free.map(|(unit, _)| unit.clone()).collect();
+        if !free.is_empty() {
+            let decision = self.court.retry_binds(free);
+            let revision = self.applier.current().revision;
+            self.enforce(decision, revision, Instant::now());
+        }
+    }
+
+    /// Brings the counts in the status up to date.
+    pub(super) fn count(&self) {
+        let shared = &self.applier.fleet().shared;
+        let draining = shared.published.free_retired() as u64;
+        let active = shared.connections() as u64;
+        self.status.send_if_modified(|status| {
+            let counts = (status.draining, status.active);
+            (status.draining, status.active) = (draining, active);
+            counts != (draining, active)
+        });
+    }
+
+    /// Ends: stops accepting, lets requests finish. Blocks for up to the drain time.
+    pub(super) fn drain(self) {
+        drop(self.saved);
+        self.applier.drain();
+    }
+
+    fn verdicts(&mut self, rendered: Rendered) -> Vec<(UnitName, Verdict)> {
+        let mut verdicts = Vec::new();
+        for UnitText {
+            unit,
+            text,
+            warnings,
+        } in rendered.changed
+        {
+            let verdict = self.judge(&unit, text, warnings);
+            verdicts.push((unit, verdict));
+        }
+        for (unit, mut diagnostics) in rendered.failed {
+            fail_closed(&self.renderer, &unit, &mut diagnostics);
+            self.warn(&unit, Vec::new());
+            verdicts.push((unit, Verdict::Bad(diagnostics)));
+        }
+        for unit in rendered.removed {
+            self.warn(&unit, Vec::new());
+            verdicts.push((unit, Verdict::Gone));
+        }
+        if self.take_compat(&verdicts) {
+            for unit in self.renderer.units() {
+                if let Some(text) = self.renderer.text(unit.as_str()) {
+                    let warnings = self.renderer.warnings(unit.as_str());
+                    let verdict = self.judge(&unit, text, warnings);
+                    verdicts.push((unit, verdict));
+                }
+            }
+        }
+        verdicts
+    }
+
+    /// Whose habits hold decides how texts are read: if a key changed it, all of them are to be read
+    /// again.
+    fn take_compat(&mut self, verdicts: &[(UnitName, Verdict)]) -> bool {
+        let Some(compat) = new_compat(verdicts) else {
+            return false;
+        };
+        if compat == self.by_key.as_ref().unwrap_or(&self.defaults).compat {
+            return false;
+        }
+        let defaults = self.defaults.clone();
+        self.by_key = (compat != defaults.compat).then_some(Balancer { compat, ..defaults });
+        true
+    }
+
+    fn judge(
+        &mut self,
+        unit: &UnitName,
+        text: std::sync::Arc<str>,
+        mut warnings: Vec<Diagnostic>,
+    ) -> Verdict {
+        let mut parsed = config::parse(unit, &text, &self.defaults);
+        if let Some(by_key) = &self.by_key
+            && !matches!(
+                &parsed,
+                Ok(Accepted {
+                    unit: Unit::Balancer(_),
+                    ..
+                })
+            )
+        {
+            parsed = config::parse(unit, &text, by_key);
+        }
+        match parsed {
+            Ok(Accepted {
+                unit: form,
+                warnings: more,
+            }) => {
+                warnings.extend(more);
+                self.renderer.name_keys(unit, &mut warnings);
+                self.warn(unit, warnings);
+                let unit = Box::new(form);
+                Verdict::Good { text, unit }
+            }
+            Err(mut diagnostics) => {
+                self.warn(unit, Vec::new());
+                self.renderer.name_keys(unit, &mut diagnostics);
+                Verdict::Bad(diagnostics)
+            }
+        }
+    }
+
+    /// Notes what is worth telling about a unit from now on.
+    fn warn(&mut self, unit: &UnitName, warnings: Vec<Diagnostic>) {
+        let before = match warnings.is_empty() {
+            true => self.warnings.remove(unit),
+            false => self.warnings.insert(unit.clone(), warnings),
+        };
+        if before.as_ref() != self.warnings.get(unit) {
+            self.warned.insert(unit.clone());
+        }
+    }
+
+    /// Makes a decision true: plan, stage, commit, save, tell.
+    fn enforce(&mut self, mut decision: Decision, revision: u64, started: Instant) {
+        let mut swap = None;
+        if !decision.changes.is_empty() || !self.has_committed {
+            let staged = self.stage(&mut decision);
+            swap = self.applier.commit(staged, revision);
+            self.has_committed = true;
+        } else {
+            self.applier.note_revision(revision);
+        }
+        if let Some(saved) = &self.saved
+            && (swap.is_some() || !decision.saved.is_empty())
+        {
+            saved.save(revision, std::mem::take(&mut decision.saved));
+        }
+        self.tell(&decision, swap, revision, started);
+    }
+
+    /// Meets the needs of a plan with these changes. Units whose port cannot be had fall back, which
+    /// may need other ports in turn; each round has one failure less to offer.
+    fn stage(&mut self, decision: &mut Decision) -> Staged {
+        let current = self.applier.current();
+        let mut plan = current.plan.with(decision.changes.clone());
+        loop {
+            match self.applier.stage(plan) {
+                Ok(staged) => return staged,
+                Err(failures) => {
+                    let more = self.court.bind_failed(failures);
+                    decision.changes.extend(more.changes);
+                    decision.saved.extend(more.saved);
+                    decision.healed.retain(|unit| !more.refused.contains(unit));
+                    decision.refused.extend(more.refused);
+                    decision.healed.extend(more.healed);
+                    plan = current.plan.with(decision.changes.clone());
+                }
+            }
+        }
+    }
+
+    fn tell(&mut self, decision: &Decision, swap: Option<Swap>, revision: u64, started: Instant) {
+        let now = SystemTime::now();
+        let healed = decision.healed.iter();
+        let healed: Vec<_> = healed
+            .filter(|unit| self.refusals.remove(*unit).is_some())
+            .collect();
+        for unit in healed.iter().take(LOGGED) {
+            tracing::info!(unit = unit.as_str(), revision, "unit is accepted again");
+        }
+        if healed.len() > LOGGED {
+            tracing::info!(
+                more = healed.len() - LOGGED,
+                "more units are accepted again"
+            );
+        }
+        let refused: BTreeSet<_> = decision.refused.iter().collect();
+        let news = refused
+            .into_iter()
+            .filter(|unit| self.note_refusal(unit, revision, now))
+            .collect::<Vec<_>>();
+        self.log_refusals(&news);
+        let warned = std::mem::take(&mut self.warned);
+        self.log_warnings(&warned, revision);
+        if let Some(swap) = swap {
+            tracing::info!(
+                generation = swap.generation, revision, services = swap.services,
+                changed = swap.changed, removed = swap.removed, opened = swap.opened,
+                closed = swap.closed, refused = self.refusals.len(),
+                took = ?started.elapsed(), "swapped"
+            );
+        }
+        let fleet = self.applier.fleet();
+        let draining = fleet.shared.published.free_retired() as u64;
+        let active = fleet.shared.connections() as u64;
+        // The lists cost their length: they are made anew only when something in them differs.
+        let differs = !decision.refused.is_empty() || !decision.healed.is_empty();
+        let refused = differs.then(|| {
+            let mut newest: Vec<_> = self.refusals.values().cloned().collect();
+            newest.sort_by_key(|refusal| std::cmp::Reverse(refusal.revision));
+            newest
+        });
+        let warnings = (!warned.is_empty()).then(|| {
+            self.warnings
+                .values()
+                .flatten()
+                .cloned()
+                .collect::<Vec<_>>()
+        });
+        self.status.send_modify(|status| {
+            if let Some(swap) = swap {
+                status.generation = swap.generation;
+                status.since = time_text(now);
+            }
+            if status.phase == Phase::Starting {
+                status.phase = Phase::Running;
+            }
+            status.revision = revision;
+            status.updated = time_text(now);
+            status.draining = draining;
+            status.active = active;
+            if let Some(refused) = refused {
+                status.refused_total = refused.len();
+                status.refused = refused;
+            }
+            if let Some(warnings) = warnings {
+                status.warnings_total = warnings.len();
+                status.warnings = warnings;
+            }
+        });
+    }
+
+    /// Answers whether it is anything new to the log. The revision is new in any case: whoever waits
+    /// for this change of a unit that was refused before has to hear that it is refused too.
+    fn note_refusal(&mut self, unit: &UnitName, revision: u64, now: SystemTime) -> bool {
+        let Some(refused) = self.court.refused_unit(unit) else {
+            return false;
+        };
+        let Refused {
+            mut diagnostics,
+            serves_last_good,
+            ..
+        } = refused;
+        self.renderer.name_keys(unit, &mut diagnostics);
+        let serving = if serves_last_good {
+            Serving::LastGood
+        } else {
+            Serving::Absent
+        };
+        if let Some(known) = self.refusals.get_mut(unit)
+            && known.serving == serving
+            && known.diagnostics == diagnostics
+        {
+            // Not worth another line, but who waits for this revision has to hear of it.
+            known.revision = revision;
+            return false;
+        }
+        let refusal = Refusal {
+            unit: unit.to_string(),
+            revision,
+            since: time_text(now),
+            serving,
+            diagnostics,
+        };
+        self.refusals.insert(unit.clone(), refusal);
+        true
+    }
+
+    fn log_refusals(&self, units: &[&UnitName]) {
+        for refusal in units
+            .iter()
+            .take(LOGGED)
+            .filter_map(|unit| self.refusals.get(*unit))
+        {
+            let serving = match refusal.serving {
+                Serving::LastGood => "last good form",
+                Serving::Absent => "nothing",
+            };
+            tracing::warn!(
+                unit = refusal.unit,
+                revision = refusal.revision,
+                serving,
+                reason = refusal.reason(),
+                "unit refused"
+            );
+        }
+        if units.len() > LOGGED {
+            tracing::warn!(
+                more = units.len() - LOGGED,
+                "more units refused, see the status"
+            );
+        }
+    }
+
+    fn log_warnings(&self, units: &BTreeSet<UnitName>, revision: u64) {
+        let warnings = || {
+            units
+                .iter()
+                .filter_map(|unit| self.warnings.get(unit))
+                .flatten()
+        };
+        for warning in warnings().take(LOGGED) {
+            let reason = warning.to_string();
+            tracing::warn!(unit = warning.unit, revision, reason, "unit accepted, but");
+        }
+        let more = warnings().skip(LOGGED).count();
+        if more > 0 {
+            tracing::warn!(more, "more warnings, see the status");
+        }
+    }
+}
+
+/// A unit without a text cannot be asked whether it wants passwords. If its keys do, the form it had
+/// must not go on without them.
+pub(super) fn fail_closed(renderer: &Renderer, unit: &UnitName, diagnostics: &mut Vec<Diagnostic>) {
+    let key = format!("{unit}/basic_auth_secrets");
+    let value = renderer.snapshot().get(&key);
+    if value.is_some_and(|value| !value.trim_ascii().is_empty()) {
+        let message = "basic_auth_secrets asks for authentication, which this version cannot do";
+        diagnostics.push(
+            Diagnostic::error("auth-unavailable", message)
+                .in_unit(unit)
+                .for_key(key)
+                .help("the service stays away rather than open; remove the key if it may be open"),
+        );
+    }
+}
+
+/// Whose habits hold, if the balancer's unit is among these.
+pub(super) fn new_compat(verdicts: &[(UnitName, Verdict)]) -> Option<Compat> {
+    verdicts.iter().find_map(|(_, verdict)| match verdict {
+        Verdict::Good { unit, .. } => match &**unit {
+            Unit::Balancer(balancer) => Some(balancer.compat),
+            Unit::Service(_) => None,
+        },
+        _ => None,
+    })
+}

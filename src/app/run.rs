@@ -1,0 +1,355 @@
+//! `pointsman run`: everything wired together, until a signal ends it.
+
+use std::future::pending;
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::{Duration, SystemTime};
+
+use sd_notify::NotifyState;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
+
+use crate::admin;
+use crate::app::cli::RunArgs;
+use crate::app::lastgood::{LastGood, Saved};
+use crate::app::pipeline::Pipeline;
+use crate::app::{logging, settings};
+use crate::apply::Applier;
+use crate::apply::accept::Court;
+use crate::diag::Diagnostic;
+use crate::plan::Plan;
+use crate::proxy::{Bound, Fleet, Generation, Published, bind};
+use crate::render::{Templates, fingerprint};
+use crate::snapshot::Snapshot;
+use crate::status::{NodeStatus, Phase, time_text};
+use crate::store::{self, StatusBoard};
+
+/// A third of a worker's weight, by the kernel's table.
+const CONTROL_NICENESS: i32 = 5;
+
+/// How often failed binds are tried again, templates are looked at and old generations are freed.
+const UPKEEP: Duration = Duration::from_secs(2);
+
+/// The status is published at least this often, so that counts in it are not stale, and so that it
+/// comes back if somebody took it away.
+const REPORT: Duration = Duration::from_secs(10);
+
+/// Signals within this time are one.
+const ONE_MIND: Duration = Duration::from_millis(200);
+
+pub(super) fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
+    // Control work gets threads of its own and can never delay a request.
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .thread_name("control")
+        .on_thread_start(yield_to_workers)
+        .enable_all()
+        .build()?;
+    let result = runtime.block_on(run_until_signal(args));
+    // Blocking work that hangs (a file system that went away) does not keep the process.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    logging::flush();
+    result
+}
+
+async fn run_until_signal(args: RunArgs) -> anyhow::Result<ExitCode> {
+    let mut signals = Signals::new()?;
+    let (specs, mut store_options) = settings::stores(&args.store)?;
+    let (defaults, warnings) = settings::balancer(&args.settings, &args.store.root)?;
+    for reason in warnings {
+        tracing::warn!(reason, "flag accepted, but");
+    }
+    let pages = settings::pages(args.error_pages.as_deref())?;
+    let node = node_name(&args)?;
+    let workers = match args.workers {
+        Some(workers) => usize::from(workers),
+        None => std::thread::available_parallelism().map_or(1, usize::from),
+    };
+
+    raise_open_files();
+    let http = bind_http(&args.listen.http, workers)?;
+    let stats = args.listen.stats;
+    let stats = admin::bind(stats)
+        .await
+        .map_err(|error| unbound("--stats", stats, &error))?;
+    let (templates, problems) = Templates::load(args.template.templates.as_deref());
+    for problem in &problems {
+        tracing::warn!(%problem, "template refused");
+    }
+
+    let first = Generation {
+        id: 0,
+        revision: 0,
+        plan: Plan::new(defaults.clone()),
+    };
+    let fleet = Fleet::start(workers, Published::new(first), pages)?;
+    // Not before: the workers would have inherited it.
+    yield_to_workers();
+    let shared = fleet.shared.clone();
+    let addresses: Vec<_> = http.iter().map(|bound| bound.address).collect();
+    let court = Court::new(settings::reserved_ports(&addresses, args.listen.stats));
+    let (status, mut status_seen) = watch::channel(NodeStatus {
+        node: node.clone(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        pid: Some(std::process::id()),
+        started: time_text(SystemTime::now()),
+        templates: problems,
+        ..NodeStatus::default()
+    });
+    let tree = settings::tree(&specs, &store_options);
+    let (last_good, saved) = open_last_good(&args.state_dir, &tree);
+    let applier = Applier::new(fleet, http, args.tcp_address);
+    let mut pipeline = Pipeline::new(
+        templates.clone(),
+        defaults,
+        court,
+        applier,
+        last_good,
+        status.clone(),
+    );
+
+    store_options.expect_services = saved
+        .units
+        .keys()
+        .any(|unit| unit.as_str().contains("services/"));
+    let names: Vec<_> = specs.iter().map(ToString::to_string).collect();
+    tracing::info!(
+        node, stores = names.join(" "), root = args.store.root, workers,
+        http = ?addresses, stats = %args.listen.stats, "pointsman starts"
+    );
+    pipeline.boot(saved);
+    let mut board = StatusBoard::open(&specs, &store_options)?;
+    let mut store = store::open(specs, store_options);
+    let views = admin::Views {
+        status: status_seen.clone(),
+        shared,
+        stores: store.monitor(),
+    };
+    let admin = tokio::spawn(admin::serve(stats, views));
+
+    let mut watcher = TemplateWatch::new(args.template.templates.clone(), templates);
+    let mut upkeep = tokio::time::interval(UPKEEP);
+    let mut report = tokio::time::interval(REPORT);
+    let mut newest: Option<Snapshot> = None;
+    let mut was_ready = false;
+    loop {
+        tokio::select! {
+            biased;
+            () = signals.end() => break,
+            snapshot = store.next() => {
+                if newest.is_none() {
+                    greet(&snapshot, &tree);
+                }
+                pipeline.follow(&snapshot);
+                newest = Some(snapshot);
+            }
+            _ = upkeep.tick() => {
+                pipeline.retry();
+                if let Some((templates, problems)) = watcher.changed() {
+                    status.send_modify(|status| status.templates = problems);
+                    pipeline.follow_templates(templates, newest.as_ref());
+                }
+            }
+            _ = report.tick() => {
+                pipeline.count();
+                status_seen.mark_changed();
+            }
+        }
+        // Every write is a revision of the cluster: none at a look that found nothing.
+        let is_news = status_seen.has_changed().unwrap_or(false);
+        let is_running = status_seen.borrow_and_update().phase == Phase::Running;
+        if is_running && is_news {
+            board.publish(&status_seen.borrow());
+        }
+        if is_running && !was_ready {
+            was_ready = true;
+            // Without systemd there is nobody to notify.
+            let _ = sd_notify::notify(&[NotifyState::Ready]);
+        }
+    }
+
+    tracing::info!("told to end: draining");
+    let _ = sd_notify::notify(&[NotifyState::Stopping]);
+    status.send_modify(|status| status.phase = Phase::Draining);
+    drop(store);
+    board.close().await;
+    let drained = tokio::task::spawn_blocking(move || pipeline.drain());
+    let code = tokio::select! {
+        result = drained => {
+            result?;
+            tracing::info!("ended");
+            ExitCode::SUCCESS
+        }
+        () = signals.end_again() => {
+            tracing::warn!("told to end again: what is left is cut");
+            ExitCode::from(1)
+        }
+    };
+    admin.abort();
+    Ok(code)
+}
+
+/// Takes all the descriptors that are allowed: what a shell or a service manager gives at first is
+/// often 1024, which is 500 requests under way and then refusals.
+fn raise_open_files() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        tracing::warn!(%error, "the limit of open files stays as it is");
+    }
+}
+
+/// Lets the calling thread step back where control work and workers share a core: a change may wait
+/// for a request, no request for a change.
+fn yield_to_workers() {
+    // A system that does not allow it runs as fair as it can.
+    let _ = rustix::process::setpriority_process(None, CONTROL_NICENESS);
+}
+
+fn bind_http(addresses: &[SocketAddr], workers: usize) -> anyhow::Result<Vec<Bound>> {
+    addresses
+        .iter()
+        .map(|address| bind(*address, workers).map_err(|error| unbound("--http", *address, &error)))
+        .collect()
+}
+
+/// What can be done about an address that cannot be had.
+fn unbound(flag: &str, address: SocketAddr, error: &io::Error) -> anyhow::Error {
+    let help = match error.kind() {
+        io::ErrorKind::PermissionDenied => {
+            format!("ports under 1024 need CAP_NET_BIND_SERVICE; or choose another with {flag}")
+        }
+        io::ErrorKind::AddrNotAvailable => "this machine does not have that address".to_owned(),
+        _ => format!("free the port or choose another with {flag}"),
+    };
+    anyhow::anyhow!("{flag} {address}: {error}; {help}")
+}
+
+fn node_name(args: &RunArgs) -> anyhow::Result<String> {
+    let name = match &args.node {
+        Some(name) => name.clone(),
+        None => rustix::system::uname()
+            .nodename()
+            .to_string_lossy()
+            .into_owned(),
+    };
+    let is_good = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+    anyhow::ensure!(
+        !name.is_empty() && name.len() <= 128 && name.chars().all(is_good),
+        "--node {name:?}: a node's name has letters, digits, dots, dashes and underscores"
+    );
+    Ok(name)
+}
+
+/// A wrong root is no error: the keys may come later. It should be seen, though.
+fn greet(first: &Snapshot, tree: &str) {
+    let keys = first.len();
+    if ["services", "tcp-services"]
+        .iter()
+        .any(|dir| first.has_dir(dir))
+    {
+        tracing::info!(tree, keys, "keys read");
+    } else {
+        tracing::warn!(
+            tree,
+            keys,
+            "no services among the keys: is this the right place?"
+        );
+    }
+}
+
+/// A disk that refuses is no reason not to serve, but one to be told about.
+fn open_last_good(dir: &Path, tree: &str) -> (Option<LastGood>, Saved) {
+    match LastGood::open(dir, tree) {
+        Ok((last_good, saved)) => {
+            if saved.lost > 0 {
+                tracing::warn!(
+                    lines = saved.lost, state_dir = %dir.display(),
+                    "saved config is damaged: these lines of it are left out"
+                );
+            }
+            (Some(last_good), saved)
+        }
+        Err(error) => {
+            tracing::warn!(
+                state_dir = %dir.display(), %error,
+                "accepted config is not saved: a start without a store will have nothing to serve; \
+                 choose a writable --state-dir"
+            );
+            (None, Saved::default())
+        }
+    }
+}
+
+/// SIGTERM and SIGINT.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    /// A signal that comes with the first one is not a second one: a terminal and the script that
+    /// it runs, or `timeout`, send one each.
+    async fn end_again(&mut self) {
+        let _ = tokio::time::timeout(ONE_MIND, async {
+            loop {
+                self.end().await;
+            }
+        })
+        .await;
+        self.end().await;
+    }
+
+    async fn end(&mut self) {
+        let signal = tokio::select! {
+            signal = self.terminate.recv() => signal,
+            signal = self.interrupt.recv() => signal,
+        };
+        if signal.is_none() {
+            pending::<()>().await;
+        }
+    }
+}
+
+/// The templates directory, looked at now and then: a few small files.
+struct TemplateWatch {
+    dir: Option<PathBuf>,
+    seen: u64,
+    templates: Templates,
+}
+
+impl TemplateWatch {
+    fn new(dir: Option<PathBuf>, templates: Templates) -> Self {
+        let seen = dir.as_deref().map(fingerprint).unwrap_or_default();
+        Self {
+            dir,
+            seen,
+            templates,
+        }
+    }
+
+    /// Other templates than before, and what is wrong with files that are not among them.
+    fn changed(&mut self) -> Option<(Templates, Vec<Diagnostic>)> {
+        let dir = self.dir.as_deref()?;
+        let seen = fingerprint(dir);
+        if std::mem::replace(&mut self.seen, seen) == seen {
+            return None;
+        }
+        let (templates, problems) = self.templates.reload(dir);
+        for problem in &problems {
+            tracing::warn!(%problem, "template refused, the one before stays");
+        }
+        self.templates = templates.clone();
+        Some((templates, problems))
+    }
+}

@@ -1,0 +1,240 @@
+//! From the command line to what it means: stores, the balancer's defaults, our own pages.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::path::Path;
+
+use anyhow::{Context, bail};
+
+use crate::app::cli::{SettingArgs, StoreArgs};
+use crate::config::{self, Balancer, Unit};
+use crate::diag::Diagnostic;
+use crate::names::UnitName;
+use crate::proxy::http1::Pages;
+use crate::store::{EtcdOptions, StoreOptions, StoreSpec};
+
+/// Kontena's keys are below this, whatever the balancer is called.
+const KONTENA_ROOT: &str = "kontena/haproxy/";
+
+/// An error page may have this many bytes.
+const MAX_PAGE: u64 = 256 * 1024;
+
+/// Where the keys are. Without `--store` that is `./keys`, if it is there.
+pub(super) fn stores(args: &StoreArgs) -> anyhow::Result<(Vec<StoreSpec>, StoreOptions)> {
+    let mut specs = args.store.clone();
+    if specs.is_empty() {
+        if !Path::new("keys").is_dir() {
+            bail!(
+                "no store given and no folder ./keys here\n\
+                 start with keys in a directory:  pointsman run --store dir:PATH\n\
+                 or with keys in etcd:            pointsman run --store etcd://127.0.0.1:2379"
+            );
+        }
+        specs.push(StoreSpec::Dir("keys".into()));
+    }
+    let password = match &args.etcd_password_file {
+        Some(file) => {
+            let text = std::fs::read_to_string(file)
+                .with_context(|| format!("etcd password file {}", file.display()))?;
+            Some(text.trim_end_matches(['\r', '\n']).to_owned())
+        }
+        None => args.etcd_password.clone(),
+    };
+    if password.is_some() != args.etcd_user.is_some() {
+        bail!("etcd needs both a user and a password, or neither");
+    }
+    let options = StoreOptions {
+        root: args.root.clone(),
+        settle: args.settle,
+        empty_grace: args.empty_grace,
+        etcd: EtcdOptions {
+            user: args.etcd_user.clone(),
+            password,
+            ca_file: args.etcd_ca.clone(),
+            cert_file: args.etcd_cert.clone(),
+            key_file: args.etcd_key.clone(),
+            server_name: args.etcd_server_name.clone(),
+        },
+        ..StoreOptions::default()
+    };
+    Ok((specs, options))
+}
+
+/// What the saved config is the config of: the root in etcd, or the first directory.
+pub(super) fn tree(specs: &[StoreSpec], options: &StoreOptions) -> String {
+    let dir = specs.iter().find_map(|spec| match spec {
+        StoreSpec::Dir(path) => Some(path),
+        StoreSpec::Etcd(_) => None,
+    });
+    match dir {
+        Some(dir) if specs.iter().all(|spec| matches!(spec, StoreSpec::Dir(_))) => {
+            let whole = std::path::absolute(dir).unwrap_or_else(|_| dir.clone());
+            whole.to_string_lossy().into_owned()
+        }
+        _ => options.root.clone(),
+    }
+}
+
+/// The balancer as the flags say, over the built-in defaults, and what is odd about it. Judged as a
+/// unit is judged.
+pub(super) fn balancer(args: &SettingArgs, root: &str) -> anyhow::Result<(Balancer, Vec<String>)> {
+    let mut text = String::from("balancer:\n");
+    let flags = args.flags();
+    let compat = if root.trim_start_matches('/').starts_with(KONTENA_ROOT) {
+        "kontena"
+    } else {
+        ""
+    };
+    for (name, value) in &flags {
+        let value = match *name {
+            "compat" => value.unwrap_or(compat),
+            _ => value.unwrap_or_default(),
+        };
+        text += &format!("  {name}: {}\n", serde_json::Value::from(value));
+    }
+    let unit = UnitName::from("flags");
+    match config::parse(&unit, &text, &Balancer::default()) {
+        Ok(config::Accepted {
+            unit: Unit::Balancer(balancer),
+            warnings,
+        }) => Ok((balancer, warnings.iter().map(told_of_flag).collect())),
+        Ok(_) => bail!("the flags make no balancer"),
+        Err(problems) => {
+            let lines = problems.iter().map(told_of_flag);
+            bail!("{}", lines.collect::<Vec<_>>().join("\n"))
+        }
+    }
+}
+
+fn told_of_flag(problem: &Diagnostic) -> String {
+    let field = problem.field.as_deref().unwrap_or_default();
+    let help = problem.help.as_ref().map(|h| format!("; {h}"));
+    format!(
+        "--{}: {}{}",
+        field.replace('_', "-"),
+        problem.message,
+        help.unwrap_or_default()
+    )
+}
+
+impl SettingArgs {
+    /// Each flag under the name of its key.
+    fn flags(&self) -> [(&'static str, Option<&str>); 16] {
+        [
+            ("compat", self.compat.as_deref()),
+            ("timeout_head", self.timeout_head.as_deref()),
+            ("timeout_idle", self.timeout_idle.as_deref()),
+            ("timeout_client", self.timeout_client.as_deref()),
+            ("timeout_connect", self.timeout_connect.as_deref()),
+            ("timeout_server", self.timeout_server.as_deref()),
+            ("timeout_tunnel", self.timeout_tunnel.as_deref()),
+            ("timeout_queue", self.timeout_queue.as_deref()),
+            ("timeout_drain", self.timeout_drain.as_deref()),
+            ("max_head_size", self.max_head_size.as_deref()),
+            ("max_headers", self.max_headers.as_deref()),
+            ("max_body_size", self.max_body_size.as_deref()),
+            ("max_connections", self.max_connections.as_deref()),
+            ("max_queue", self.max_queue.as_deref()),
+            ("retries", self.retries.as_deref()),
+            ("trusted_proxies", self.trusted_proxies.as_deref()),
+        ]
+    }
+}
+
+/// Ports that no TCP service can have, and what has them.
+pub(super) fn reserved_ports(http: &[SocketAddr], stats: SocketAddr) -> HashMap<u16, String> {
+    let http = http
+        .iter()
+        .map(|a| (a.port(), format!("the HTTP listener {a}")));
+    http.chain([(stats.port(), format!("the stats listener {stats}"))])
+        .collect()
+}
+
+/// Our own answers, with the operator's pages `STATUS.html` over the plain ones.
+pub(super) fn pages(dir: Option<&Path>) -> anyhow::Result<Pages> {
+    let mut pages = Pages::default();
+    let Some(dir) = dir else { return Ok(pages) };
+    let entries = std::fs::read_dir(dir)
+        .with_context(|| format!("error pages directory {}", dir.display()))?;
+    for entry in entries {
+        let path = entry?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let Some(status) = name.strip_suffix(".html") else {
+            continue;
+        };
+        let page = || format!("error page {}", path.display());
+        let status: u16 = status.parse().with_context(page)?;
+        if path.metadata().with_context(page)?.len() > MAX_PAGE {
+            bail!("{}: larger than {MAX_PAGE} bytes", page());
+        }
+        let body = std::fs::read(&path).with_context(page)?;
+        if let Err(reason) = pages.set(status, "text/html; charset=utf-8", body) {
+            bail!("{}: {reason}", page());
+        }
+    }
+    Ok(pages)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Compat;
+
+    #[test]
+    fn flags_are_judged_as_keys_are_and_named_as_flags() {
+        let args = SettingArgs {
+            timeout_server: Some("7s".into()),
+            retries: Some("many".into()),
+            max_headers: Some("0".into()),
+            ..SettingArgs::default()
+        };
+        let text = balancer(&args, "/pointsman/lb").unwrap_err().to_string();
+        assert!(
+            text.contains("--retries: ") && text.contains("--max-headers: "),
+            "{text}"
+        );
+        let args = SettingArgs {
+            timeout_server: Some("7s".into()),
+            ..SettingArgs::default()
+        };
+        let (balancer, _) = balancer(&args, "/pointsman/lb").unwrap();
+        assert_eq!(balancer.timeouts.server.as_secs(), 7);
+        assert_eq!(balancer.compat, Compat::Pointsman);
+    }
+
+    #[test]
+    fn a_flag_that_forgot_its_unit_is_told_as_a_key_is() {
+        let args = SettingArgs {
+            timeout_server: Some("60".into()),
+            ..SettingArgs::default()
+        };
+        let (_, warnings) = balancer(&args, "/pointsman/lb").unwrap();
+        assert_eq!(
+            warnings,
+            [
+                "--timeout-server: timeout_server \"60\" is 60 milliseconds; write 60s for seconds, or \
+              60ms if it is meant"
+            ]
+        );
+    }
+
+    #[test]
+    fn a_root_of_kontena_implies_its_habits_unless_told_otherwise() {
+        let compat = |root, flag: Option<&str>| {
+            let args = SettingArgs {
+                compat: flag.map(Into::into),
+                ..SettingArgs::default()
+            };
+            balancer(&args, root).unwrap().0.compat
+        };
+        assert_eq!(compat("/kontena/haproxy/lb", None), Compat::Kontena);
+        assert_eq!(compat("/kontena/haproxy/stack/lb", None), Compat::Kontena);
+        assert_eq!(compat("kontena/haproxy/lb", None), Compat::Kontena);
+        assert_eq!(compat("/kontena/haproxylb", None), Compat::Pointsman);
+        assert_eq!(
+            compat("/kontena/haproxy/lb", Some("pointsman")),
+            Compat::Pointsman
+        );
+        assert_eq!(compat("/pointsman/lb", Some("kontena")), Compat::Kontena);
+    }
+}

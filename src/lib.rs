@@ -1,0 +1,25 @@
+//! pointsman: a load balancer that is reconfigured under moving traffic.
+//!
+//! The floors, from the bottom (a module names only lower ones): names, diag, backoff; snapshot, balance,
+//! status, yaml; store, render, config; plan; proxy; apply, admin; app. `whoami` stands aside.
+//! `docs/architecture.md` says more, and `tests/structure.rs` holds them.
+
+pub mod admin;
+pub mod app;
+pub mod apply;
+pub mod backoff;
+pub mod balance;
+pub mod config;
+pub mod diag;
+pub mod names;
+pub mod plan;
+pub mod proxy;
+pub mod render;
+pub mod snapshot;
+pub mod status;
+pub mod store;
+pub mod whoami;
+pub mod yaml;
+
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
