@@ -1,0 +1,582 @@
+//! Bad input: what its writer is told, in three places and in the same words, and that traffic,
+//! listeners, health and the saved config stay as they were until it is mended.
+
+mod support;
+
+use std::fs;
+use std::net::TcpListener;
+use std::time::{Duration, Instant};
+
+use pointsman::diag::Diagnostic;
+use serde_json::Value;
+use support::client::Client;
+use support::origin::{Conn, Origin};
+use support::pointsman::{Pointsman, Service, local};
+use support::{free_port, wait_until};
+
+/// A bad value of one key of a [`Town`], and the line its writer reads.
+struct Case {
+    unit: &'static str,
+    key: &'static str,
+    value: Vec<u8>,
+    line: String,
+}
+
+fn case(unit: &'static str, key: &'static str, value: impl AsRef<[u8]>, line: &str) -> Case {
+    Case {
+        unit,
+        key,
+        value: value.as_ref().to_vec(),
+        line: line.to_owned(),
+    }
+}
+
+/// Two HTTP and two TCP services that work.
+struct Town {
+    pointsman: Pointsman,
+    web: Origin,
+    near: Origin,
+    _echo: Origin,
+    db: u16,
+    far: u16,
+}
+
+impl Town {
+    fn start(args: &[&str]) -> Self {
+        let (web, near) = (Origin::saying("web"), Origin::saying("near"));
+        let echo = Origin::scripted(echo);
+        let (db, far) = (free_port(), free_port());
+        let pointsman = Pointsman::builder()
+            .service(&Service::http("web").hosts("web.test").upstream(web.addr()))
+            // Checked by connects, so that there is a health to keep.
+            .service(
+                &Service::http("near")
+                    .hosts("near.test")
+                    .without("health_check")
+                    .upstream(near.addr()),
+            )
+            .service(&Service::tcp("db", db).upstream(echo.addr()))
+            .service(&Service::tcp("far", far).upstream(echo.addr()))
+            .setting("timeout_server", "30s")
+            .args(args)
+            .start();
+        let town = Self {
+            pointsman,
+            web,
+            near,
+            _echo: echo,
+            db,
+            far,
+        };
+        wait_until("a checked upstream is up", || {
+            town.pointsman.status().to_string().contains("\"up\"")
+        });
+        town.pointsman.wait_for_port(town.db);
+        town.pointsman.wait_for_port(town.far);
+        // The disk follows the swap on a thread of its own.
+        let revision = format!("{{\"revision\":{}}}\n", town.pointsman.status()["revision"]);
+        wait_until("the first config is saved", || {
+            town.saved().ends_with(&revision)
+        });
+        town
+    }
+
+    /// Everybody is served by whom they were served before.
+    fn assert_served(&self) {
+        let said = |host| self.pointsman.get(host, "/").text();
+        assert_eq!(said("web.test"), "web");
+        self.assert_neighbours_served();
+    }
+
+    fn assert_neighbours_served(&self) {
+        assert_eq!(self.pointsman.get("near.test", "/").text(), "near");
+        assert_eq!(self.pointsman.get("other.test", "/").status(), 404);
+        for port in [self.db, self.far] {
+            assert_eq!(
+                Client::connect(local(port)).send("ping").exactly(4),
+                b"ping"
+            );
+        }
+    }
+
+    /// What has to be the same before and after something was refused.
+    fn standing(&self) -> Standing {
+        let status = self.pointsman.status();
+        let services = status["services"].as_array().expect("services");
+        let services = services.iter().map(|service| {
+            let upstreams = service["upstreams"].as_array().expect("upstreams");
+            let health = |u: &Value| format!("{} {} {}", u["name"], u["address"], u["health"]);
+            let upstreams: Vec<_> = upstreams.iter().map(health).collect();
+            format!("{} {upstreams:?}", service["unit"])
+        });
+        Standing {
+            generation: status["generation"].as_u64().expect("a generation"),
+            services: services.collect(),
+            saved: self.saved(),
+        }
+    }
+
+    fn saved(&self) -> String {
+        let files = fs::read_dir(self.pointsman.state_dir()).expect("the state directory");
+        let mut files = files.map(|file| file.expect("a file").path());
+        let saved = files.find(|path| path.extension().is_some_and(|e| e == "jsonl"));
+        fs::read_to_string(saved.expect("a saved config")).expect("the saved config")
+    }
+
+    fn refusal(&self, unit: &str) -> Option<Value> {
+        let status = self.pointsman.status();
+        let refused = status["refused"].as_array().expect("refusals");
+        refused.iter().find(|r| r["unit"] == unit).cloned()
+    }
+
+    fn wait_for_refusal(&self, unit: &str) -> Value {
+        wait_until(&format!("{unit} is refused"), || {
+            self.refusal(unit).is_some()
+        });
+        self.refusal(unit).expect("it was there")
+    }
+
+    fn wait_until_healed(&self) {
+        wait_until("nothing is refused", || {
+            self.pointsman.status()["refused_total"] == 0
+        });
+    }
+
+    /// The writer reads the same line in the status, in `check` and in the log.
+    fn assert_told(&self, unit: &str, serving: &str, line: &str) {
+        let refusal = self.wait_for_refusal(unit);
+        assert_eq!(lines_of(&refusal["diagnostics"]), [line], "in the status");
+        assert_eq!(refusal["serving"], serving, "{line}");
+        self.assert_check_says(line);
+        self.wait_for_log(&format!("reason={line:?}"));
+    }
+
+    fn assert_check_says(&self, line: &str) {
+        let check = self.pointsman.look("check", &[]);
+        let text = String::from_utf8_lossy(&check.stdout).into_owned();
+        assert!(text.lines().any(|l| l == line), "want {line}\nhave {text}");
+        assert_eq!(check.status.code(), Some(1), "{text}");
+    }
+
+    fn wait_for_log(&self, text: &str) {
+        wait_until(&format!("{text} in the log"), || {
+            self.pointsman.log().contains(text)
+        });
+    }
+}
+
+#[derive(Debug, PartialEq)]
+struct Standing {
+    generation: u64,
+    services: Vec<String>,
+    saved: String,
+}
+
+/// Sends everything back.
+fn echo(conn: &mut Conn) {
+    loop {
+        let some = conn.some();
+        if some.is_empty() {
+            return;
+        }
+        conn.send(&some);
+    }
+}
+
+fn lines_of(diagnostics: &Value) -> Vec<String> {
+    let list: Vec<Diagnostic> = serde_json::from_value(diagnostics.clone()).expect("diagnostics");
+    list.iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn a_bad_value_is_told_everywhere_and_changes_nothing_until_it_is_mended() {
+    let town = Town::start(&[]);
+    let pointsman = &town.pointsman;
+    let before = town.standing();
+    for case in cases(&town) {
+        let path = pointsman.keys_dir().join(case.key);
+        let good = fs::read(&path).ok();
+        pointsman.put(case.key, &case.value);
+        town.assert_told(case.unit, "last-good", &case.line);
+        town.assert_served();
+        match good {
+            Some(good) => pointsman.put(case.key, good),
+            None => pointsman.remove(case.key),
+        }
+        town.wait_until_healed();
+        town.assert_served();
+        assert_eq!(town.standing(), before, "after {}", case.line);
+    }
+
+    // The saved config is written in order: if the next change stands right behind what was there,
+    // nothing was written in between.
+    pointsman.put_service(&Service::http("last").hosts("last.test"));
+    wait_until("the next change is saved", || {
+        town.saved().len() > before.saved.len()
+    });
+    let saved = town.saved();
+    let new = saved.strip_prefix(&before.saved).expect("what was there");
+    assert!(
+        new.starts_with(r#"{"unit":{"name":"services/last""#),
+        "{new}"
+    );
+}
+
+fn cases(town: &Town) -> Vec<Case> {
+    let (http, stats) = (town.pointsman.http(), town.pointsman.stats());
+    let taken = |port: u16, by: &str, help: &str| {
+        let line = format!(
+            "error: tcp-services/far: port {port} is taken by {by} \
+             (key tcp-services/far/external_port); {help}"
+        );
+        case(
+            "tcp-services/far",
+            "tcp-services/far/external_port",
+            port.to_string(),
+            &line,
+        )
+    };
+    vec![
+        case(
+            "services/web",
+            "services/web/balance",
+            "leastcom",
+            "error: services/web:4:12: balance \"leastcom\" is unknown (key services/web/balance); \
+             did you mean \"leastconn\"?",
+        ),
+        case(
+            "services/web",
+            "services/web/balance",
+            "fastest",
+            "error: services/web:4:12: balance \"fastest\" is unknown (key services/web/balance); \
+             it is one of roundrobin, source, leastconn, random",
+        ),
+        case(
+            "services/web",
+            "services/web/virtual_hosts",
+            "web.test, www example.com",
+            "error: services/web:7:18: virtual_hosts \"www example.com\" is no host name \
+             (key services/web/virtual_hosts); it has a space; put a comma between two hosts",
+        ),
+        case(
+            "services/web",
+            "services/web/virtual_path",
+            "api",
+            "error: services/web:8:17: virtual_path \"api\" is no path \
+             (key services/web/virtual_path); a path starts with a slash: \"/api\"",
+        ),
+        case(
+            "services/web",
+            "services/web/upstreams/a",
+            "backend:80",
+            "error: services/web:6:10: upstreams.a \"backend:80\" is no address \
+             (key services/web/upstreams/a); names come with a later version; \
+             write the address the name stands for",
+        ),
+        case(
+            "services/web",
+            "services/web/upstreams/b",
+            "10.0.0.1:0",
+            "error: services/web:7:10: upstreams.b \"10.0.0.1:0\" has a port that cannot be \
+             (key services/web/upstreams/b); a port goes from 1 to 65535",
+        ),
+        case(
+            "services/web",
+            "services/web/upstreams/b",
+            "10.0.0.1:99999",
+            "error: services/web:7:10: upstreams.b \"10.0.0.1:99999\" has a port that cannot be \
+             (key services/web/upstreams/b); a port goes from 1 to 65535",
+        ),
+        case(
+            "services/web",
+            "services/web/upstreams/b\"c",
+            "10.0.0.1:80",
+            "error: services/web:7:13: upstreams \"b\\\"c\" is no name \
+             (key services/web/upstreams/b\"c); \
+             '\"' cannot be in it; letters, digits, - _ . and the like can",
+        ),
+        case(
+            "services/web",
+            "services/web/virtual_hosts",
+            vec![b'a'; 10_000_000],
+            "error: services/web:20:24: http-service.tera: the value of \
+             services/web/virtual_hosts cannot be used: 10000000 bytes, a value has at most \
+             1048576 (key services/web/virtual_hosts); write it again, or remove the key",
+        ),
+        case(
+            "services/web",
+            "services/web/virtual_hosts",
+            vec![b'a'; 500_000],
+            "error: services/web:20:24: http-service.tera: the value of \
+             services/web/virtual_hosts has 500000 bytes and may have 262144 \
+             (key services/web/virtual_hosts)",
+        ),
+        case(
+            "services/web",
+            "services/web/virtual_hosts",
+            b"web.test,\xff",
+            "error: services/web:20:24: http-service.tera: the value of \
+             services/web/virtual_hosts is no UTF-8 text from byte 10 on \
+             (key services/web/virtual_hosts); write the value again as text",
+        ),
+        case(
+            "tcp-services/db",
+            "tcp-services/db/external_port",
+            "0",
+            "error: tcp-services/db:4:18: external_port \"0\" is out of range \
+             (key tcp-services/db/external_port); a port goes from 1 to 65535",
+        ),
+        case(
+            "tcp-services/db",
+            "tcp-services/db/external_port",
+            "99999",
+            "error: tcp-services/db:4:18: external_port \"99999\" is out of range \
+             (key tcp-services/db/external_port); a port goes from 1 to 65535",
+        ),
+        case(
+            "balancer",
+            "settings/timeout_server",
+            "5x",
+            "error: balancer:2:19: timeout_server \"5x\" is no duration \
+             (key settings/timeout_server); \
+             write a whole number and a unit: 500ms, 5s, 1m, 2h or 1d",
+        ),
+        taken(
+            town.db,
+            "tcp-services/db",
+            "choose another external_port for one of the two",
+        ),
+        taken(
+            http.port(),
+            &format!("the HTTP listener {http}"),
+            "choose another external_port",
+        ),
+        taken(
+            stats.port(),
+            &format!("the stats listener {stats}"),
+            "choose another external_port",
+        ),
+    ]
+}
+
+#[test]
+fn a_new_service_that_is_bad_is_absent_until_it_is_mended() {
+    let town = Town::start(&[]);
+    let before = town.standing();
+    let new = Service::http("new")
+        .hosts("new.test")
+        .upstream(town.near.addr());
+    town.pointsman.put_service(&new.key("balance", "leastcom"));
+    town.assert_told(
+        "services/new",
+        "absent",
+        "error: services/new:4:12: balance \"leastcom\" is unknown (key services/new/balance); \
+         did you mean \"leastconn\"?",
+    );
+    assert_eq!(town.pointsman.get("new.test", "/").status(), 404);
+    town.assert_served();
+    assert_eq!(town.standing(), before);
+    town.pointsman.put("services/new/balance", "leastconn");
+    town.pointsman.wait_for_text("new.test", "/", "near");
+    town.wait_until_healed();
+}
+
+#[test]
+fn all_problems_of_a_service_are_told_together() {
+    let town = Town::start(&[]);
+    let bad = Service::http("bad")
+        .hosts("a b, c_d, http://x")
+        .key("balance", "none")
+        .key("health_check_rise", "0")
+        .key("upstreams/x", "y");
+    town.pointsman.put_service(&bad);
+    let refusal = town.wait_for_refusal("services/bad");
+    let lines = lines_of(&refusal["diagnostics"]);
+    let keys = [
+        "balance",
+        "health_check_rise",
+        "upstreams/x",
+        "virtual_hosts",
+        "virtual_hosts",
+    ];
+    assert_eq!(lines.len(), keys.len(), "{lines:#?}");
+    for (line, key) in lines.iter().zip(keys) {
+        assert!(
+            line.contains(&format!("(key services/bad/{key})")),
+            "{line}"
+        );
+        town.assert_check_says(line);
+    }
+    town.wait_for_log("(and 4 more)");
+    town.assert_served();
+}
+
+#[test]
+fn a_key_that_nothing_reads_is_a_warning() {
+    let town = Town::start(&[]);
+    let line = "warning: services/web: nothing reads this key (key services/web/balanec); \
+                did you mean \"balance\"?";
+    town.pointsman.put("services/web/balanec", "source");
+    wait_until("the warning is in the status", || {
+        lines_of(&town.pointsman.status()["warnings"]) == [line]
+    });
+    town.wait_for_log(&format!("reason={line:?}"));
+    town.assert_served();
+    let check = town.pointsman.look("check", &[]);
+    let text = String::from_utf8_lossy(&check.stdout);
+    assert_eq!(
+        text,
+        format!("{line}\nok: services 4, warnings 1\n"),
+        "{text}"
+    );
+    assert_eq!(check.status.code(), Some(0));
+    town.pointsman.remove("services/web/balanec");
+    wait_until("the warning is gone", || {
+        town.pointsman.status()["warnings_total"] == 0
+    });
+    // Revisions that changed nothing leave no generations behind.
+    wait_until("no generation is left over", || {
+        town.pointsman.status()["draining"] == 0
+    });
+}
+
+#[test]
+fn a_service_that_asks_for_passwords_is_closed_and_not_open() {
+    let town = Town::start(&[]);
+    let key = "services/web/basic_auth_secrets";
+    let asks = "basic_auth_secrets asks for authentication, which this version cannot do \
+                (key services/web/basic_auth_secrets); \
+                the service stays away rather than open; remove the key if it may be open";
+    let values: [(&[u8], &str); 3] = [
+        (
+            b"user joe insecure-password secret",
+            "error: services/web:4:23: ",
+        ),
+        // Nobody knows what it says, only that it is there.
+        (b"\xff", "error: services/web: "),
+        (&[b'x'; 2_000_000], "error: services/web: "),
+    ];
+    for (value, place) in values {
+        town.pointsman.put(key, value);
+        town.pointsman.wait_for_status("web.test", "/", 404);
+        let refusal = town.wait_for_refusal("services/web");
+        assert_eq!(refusal["serving"], "absent");
+        let lines = lines_of(&refusal["diagnostics"]);
+        let line = format!("{place}{asks}");
+        assert!(lines.contains(&line), "{lines:#?}");
+        town.assert_check_says(&line);
+        town.assert_neighbours_served();
+        wait_until("it is out of the saved config", || {
+            town.saved().contains(r#"{"gone":{"name":"services/web"}}"#)
+        });
+        town.pointsman.remove(key);
+        town.pointsman.wait_for_text("web.test", "/", "web");
+        town.wait_until_healed();
+    }
+    assert!(town.web.requests().len() >= 3);
+}
+
+#[test]
+fn a_port_that_somebody_else_has_is_told_once_and_taken_when_it_is_free() {
+    let town = Town::start(&[]);
+    let before = town.standing();
+    let holder = TcpListener::bind("0.0.0.0:0").expect("a port");
+    let port = holder.local_addr().expect("an address").port();
+    let line = format!(
+        "error: tcp-services/far: 0.0.0.0:{port} cannot be bound: Address already in use \
+         (os error 98) (key tcp-services/far/external_port); \
+         free the port or choose another; it is tried again every few seconds"
+    );
+    let since = Instant::now();
+    town.pointsman
+        .put("tcp-services/far/external_port", port.to_string());
+    let refusal = town.wait_for_refusal("tcp-services/far");
+    assert_eq!(lines_of(&refusal["diagnostics"]), [&*line]);
+    assert_eq!(refusal["serving"], "last-good");
+    town.wait_for_log(&format!("reason={line:?}"));
+    town.assert_served();
+    // Two more tries go by, of which nobody hears.
+    while since.elapsed() < Duration::from_millis(4500) {
+        town.assert_served();
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    let now = town.standing();
+    assert_eq!(
+        (now.generation, &now.services),
+        (before.generation, &before.services)
+    );
+    assert_eq!(town.pointsman.log().matches("cannot be bound").count(), 1);
+
+    drop(holder);
+    town.pointsman.wait_for_port(port);
+    town.wait_until_healed();
+    town.pointsman.wait_for_no_port(town.far);
+}
+
+#[test]
+fn a_template_that_does_not_parse_is_told_and_the_one_before_stays() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let town = Town::start(&["--templates", &dir.path().display().to_string()]);
+    let before = town.standing();
+    let file = dir.path().join("http-service.tera");
+    fs::write(
+        &file,
+        "---\neach: services/*\n---\nservice:\n  name: {{ name\n",
+    )
+    .expect("write");
+    let status = |field: &str| lines_of(&town.pointsman.status()[field]);
+    wait_until("the template is refused", || status("templates").len() == 1);
+    let [line] = status("templates").try_into().expect("one problem");
+    assert!(
+        line.starts_with("error: http-service.tera:5:")
+            || line.starts_with("error: http-service.tera:6:"),
+        "{line}"
+    );
+    town.wait_for_log(&line);
+    let templates = ["--templates", &dir.path().display().to_string()];
+    let check = town.pointsman.look("check", &templates);
+    let text = String::from_utf8_lossy(&check.stdout);
+    assert!(text.lines().any(|l| l == line), "{text}");
+    assert_eq!(check.status.code(), Some(1));
+    town.assert_served();
+    assert_eq!(town.standing(), before);
+    fs::remove_file(&file).expect("remove");
+    wait_until("the problem is gone", || status("templates").is_empty());
+    town.assert_served();
+    assert_eq!(town.standing(), before);
+}
+
+#[test]
+fn a_template_that_fails_at_a_service_refuses_that_service_alone() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let town = Town::start(&["--templates", &dir.path().display().to_string()]);
+    let before = town.standing();
+    // Loops over a listing that has nothing, and over a name that does not exist.
+    let text = |more: &str| {
+        format!(
+            "---\neach: services/*\n---\nservice:\n  name: {{{{ name }}}}\n\
+             {{%- for key in [\"health_check\", \"virtual_hosts\"] %}}\n  {{{{ key | safe }}}}: \
+             {{{{ getv(key=key, default=\"\") }}}}\n{{%- endfor %}}\n  upstreams:\n\
+             {{%- for u in gets(pattern=\"upstreams/*\") %}}\n    {{{{ u.name }}}}: \
+             {{{{ u.value }}}}\n{{%- endfor %}}\n\
+             {{%- for item in gets(pattern=\"nothing/*\") %}}{{{{ item.value }}}}{{% endfor %}}\n{more}\n"
+        )
+    };
+    let file = dir.path().join("http-service.tera");
+    let nothing =
+        "{% if name == \"web\" %}{% for x in no_such_list %}{{ x }}{% endfor %}{% endif %}";
+    fs::write(&file, text(nothing)).expect("write");
+    let refusal = town.wait_for_refusal("services/web");
+    let line = "error: services/web:14:35: http-service.tera: Iteration not possible on type \
+                `undefined`; line and column are those of http-service.tera";
+    assert_eq!(lines_of(&refusal["diagnostics"]), [line]);
+    assert_eq!(refusal["serving"], "last-good");
+    assert_eq!(town.pointsman.status()["refused_total"], 1);
+    town.wait_for_log(&format!("reason={line:?}"));
+    town.assert_served();
+    let now = town.standing();
+    assert_eq!(now.services, before.services);
+    fs::write(&file, text("")).expect("write");
+    town.wait_until_healed();
+    town.assert_served();
+}
