@@ -1,0 +1,67 @@
+# Debian packages that scripts need, installed where they lack. To be sourced by bash.
+
+# Building: etcd-client's build runs protoc; aws-lc and jemalloc are C.
+BUILD_NEEDS="protoc:protobuf-compiler /usr/include/google/protobuf/descriptor.proto:libprotobuf-dev cc:gcc \
+/usr/include/stdio.h:libc6-dev make:make"
+ETCD_NEEDS="etcd:etcd-server etcdctl:etcd-client"
+TEST_NEEDS="curl:curl python3:python3 openssl:openssl mkfifo:coreutils"
+BENCH_NEEDS="haproxy:haproxy nginx:nginx wrk:wrk h2load:nghttp2-client taskset:util-linux python3:python3 curl:curl"
+
+# need WHAT:PACKAGE...: installs each PACKAGE whose WHAT, a command or a file, is not there.
+need() {
+    local pair what missing=()
+    for pair in "$@"; do
+        what=${pair%:*}
+        has "$what" || missing+=("${pair##*:}")
+    done
+    [ ${#missing[@]} -gt 0 ] || return 0
+    echo "installing: ${missing[*]}"
+    if ! command -v apt-get >/dev/null; then
+        fail "this machine has no apt-get: install ${missing[*]} (names as on Debian 12) and start again"
+    fi
+    local as_root=()
+    if [ "$(id -u)" != 0 ]; then
+        command -v sudo >/dev/null ||
+            fail "not root and no sudo: run 'apt-get install ${missing[*]}' as root and start again"
+        as_root=(sudo)
+    fi
+    "${as_root[@]}" bash -s "${missing[@]}" <<'ROOT' || fail "could not install ${missing[*]}"
+set -e
+export DEBIAN_FRONTEND=noninteractive
+# Packages of servers start them, on the very ports that others want. This says no to that for as
+# long as the installation runs, unless the machine has a policy of its own.
+policy=/usr/sbin/policy-rc.d
+if [ ! -e "$policy" ]; then
+    trap 'rm -f "$policy"' EXIT
+    printf '#!/bin/sh\nexit 101\n' >"$policy"
+    chmod +x "$policy"
+fi
+apt-get update -qq
+apt-get install -y -qq --no-install-recommends "$@" </dev/null
+ROOT
+    for pair in "$@"; do
+        what=${pair%:*}
+        has "$what" || fail "$what is still missing after ${pair##*:} was installed"
+    done
+}
+
+# need_rust: finds cargo, also where a fresh rustup put it and this shell does not look yet.
+need_rust() {
+    if ! command -v cargo >/dev/null && [ -f "${CARGO_HOME:-$HOME/.cargo}/env" ]; then
+        . "${CARGO_HOME:-$HOME/.cargo}/env"
+    fi
+    command -v cargo >/dev/null || fail "cargo is missing: install a Rust toolchain (rustup) and start again"
+}
+
+has() {
+    case $1 in
+    /*) [ -e "$1" ] ;;
+    # Servers live in sbin, which is not on every user's path.
+    *) command -v "$1" >/dev/null || PATH=$PATH:/usr/sbin:/sbin command -v "$1" >/dev/null ;;
+    esac
+}
+
+fail() {
+    echo "${0##*/}: $*" >&2
+    exit 1
+}
