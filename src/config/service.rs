@@ -1,12 +1,13 @@
 //! The `service:` unit.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::address::{Query, host, path, upstream};
 use super::fields::{Fields, name};
 use super::unit::{
-    CheckKind, Compat, HealthCheck, HttpRoutes, Mode, Service, ServiceTimeouts, Upstream,
+    CheckKind, Compat, HealthCheck, HttpRoutes, Mode, Policy, Service, ServiceTimeouts, Upstream,
 };
 use super::values::{self, Problem, unknown_word};
 use crate::names::{ServiceName, UpstreamName};
@@ -87,6 +88,7 @@ pub(super) fn service(fields: &mut Fields<'_>, compat: Compat) -> Option<Service
         .flatten();
     let max_queue = fields.read("max_queue", |text| values::count(text, MAX_QUEUE));
     not_yet(fields);
+    let policy = policy(fields);
     let upstreams = upstreams(fields);
     Some(Service {
         name: service_name?,
@@ -98,7 +100,12 @@ pub(super) fn service(fields: &mut Fields<'_>, compat: Compat) -> Option<Service
         retries,
         max_connections,
         max_queue,
+        policy: (policy != Policy::default()).then(|| Arc::new(policy)),
     })
+}
+
+fn policy(_fields: &mut Fields<'_>) -> Policy {
+    Policy::default()
 }
 
 pub(super) const RETRIES: std::ops::RangeInclusive<u32> = 0..=100;

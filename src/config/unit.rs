@@ -5,12 +5,14 @@
 //! does not touch ten thousand services).
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
 
 pub use crate::balance::Balance;
 use crate::names::{ServiceName, UpstreamName};
+use crate::rules::Rules;
 
 /// One accepted unit.
 #[derive(Clone, Debug, PartialEq)]
@@ -36,6 +38,14 @@ pub struct Service {
     pub max_connections: Option<u32>,
     /// How many may wait for a place when `max_connections` are under way; `None`: the balancer's.
     pub max_queue: Option<u32>,
+    /// What is done to requests besides leading them on; `None`, as with most services: nothing.
+    pub policy: Option<Arc<Policy>>,
+}
+
+/// What an HTTP service does to requests and answers.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Policy {
+    pub rules: Rules,
 }
 
 #[derive(Clone, Debug, PartialEq)]

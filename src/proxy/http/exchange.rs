@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::net::TcpStream;
 
 use crate::balance::{self, InFlight, Member, Tried};
-use crate::config::Timeouts;
+use crate::config::{Policy, Timeouts};
 use crate::plan::Service;
 use crate::proxy::buffers::{Input, Output};
 use crate::proxy::http::fault::Fault;
@@ -19,11 +19,12 @@ use crate::proxy::http::relay::{AnswerEnd, Course, Upload, UploadEnd, is_too_lar
 use crate::proxy::http::{Client, Next};
 use crate::proxy::http1::{
     BodyReader, ClientConnection, Framing, Limits, Method, RequestEdit, RequestHead, ResponseEdit,
-    ResponseHead, Version, write_request, write_response,
+    ResponseHead, Version, edit_fields, write_request, write_response,
 };
 use crate::proxy::io::{poll_write, write_all};
 use crate::proxy::timer::Deadline;
 use crate::proxy::upstream::{PAUSE, connect_member};
+use crate::rules::{Edits, FieldEdit};
 
 /// Everything one request needs on its way. Borrowed from the generation that the request pins:
 /// counting references would make all workers write to the same memory for each request.
@@ -33,6 +34,9 @@ pub(super) struct Exchange<'a> {
     pub(super) head: &'a RequestHead,
     /// Bytes of the path that are not passed on.
     pub(super) prefix: usize,
+    pub(super) policy: Option<&'a Policy>,
+    /// What rules changed of the request.
+    pub(super) edits: &'a Edits,
     pub(super) id: &'a RequestId,
     pub(super) waits: Waits,
     pub(super) retries: u32,
@@ -217,6 +221,7 @@ impl Exchange<'_> {
         };
         let edit = RequestEdit {
             path: path.as_deref(),
+            query: self.edits.query.as_deref(),
             default_host: default_host.as_bytes(),
             forwarded: self
                 .client
@@ -229,6 +234,9 @@ impl Exchange<'_> {
         };
         let mut out = self.client.worker.buffers.output();
         write_request(self.head, bytes, &edit, &mut out);
+        if !self.edits.fields.is_empty() {
+            edit_fields(&mut out, 0, &self.edits.fields);
+        }
         let mut used = self.head.len;
         while !body.is_done() {
             let step = body.relay(&bytes[used..])?;
@@ -244,19 +252,32 @@ impl Exchange<'_> {
         Ok((out, used))
     }
 
-    /// The path without the prefix that led here; `None` if it stays as it is.
-    fn stripped_path<'b>(&self, bytes: &'b [u8]) -> Option<Cow<'b, [u8]>> {
-        let path = self.head.path.get(bytes);
-        if self.prefix == 0 || self.prefix > path.len() {
-            return None;
-        }
-        let (prefix, rest) = path.split_at(self.prefix);
+    /// The path without the prefix that led here, as rules left it; `None` if it stays as it came.
+    fn stripped_path<'b>(&'b self, bytes: &'b [u8]) -> Option<Cow<'b, [u8]>> {
+        let came = self.head.path.get(bytes);
+        let path = self.edits.path.as_deref().unwrap_or(came);
+        let unstripped = self.edits.path.as_deref().map(Cow::Borrowed);
+        let prefix = came.get(..self.prefix).unwrap_or_default();
+        let Some(rest) = path.strip_prefix(prefix) else {
+            return unstripped;
+        };
         match rest.first() {
+            _ if prefix.is_empty() => unstripped,
             None | Some(b'/') => Some(Cow::Borrowed(rest)),
-            Some(_) if prefix == b"/" => None,
-            Some(_) if prefix.ends_with(b"/") => Some(Cow::Borrowed(&path[self.prefix - 1..])),
+            Some(_) if prefix == b"/" => unstripped,
+            Some(_) if prefix.ends_with(b"/") => Some(Cow::Borrowed(&path[prefix.len() - 1..])),
             Some(_) => Some(Cow::Owned([b"/", rest].concat())),
         }
+    }
+
+    /// What is changed of the answer besides what every answer gets.
+    pub(super) fn answer_edits(&self, answer: &ResponseHead, bytes: &[u8]) -> Vec<FieldEdit> {
+        let mut edits = Vec::new();
+        if let Some(policy) = self.policy {
+            self.client
+                .amend(&policy.rules, answer, bytes, self.id, &mut edits);
+        }
+        edits
     }
 
     /// Sends the rest of the body while the answer may come already.
@@ -374,7 +395,11 @@ impl Exchange<'_> {
             request_id: Some(self.id.as_bytes()),
             ..ResponseEdit::default()
         };
+        let edits = self.answer_edits(answer, received.filled());
         write_response(answer, received.filled(), &edit, &mut out);
+        if !edits.is_empty() {
+            edit_fields(&mut out, 0, &edits);
+        }
         received.consume(answer.len);
         match deadline
             .limit(self.waits.client, write_all(&self.client.stream, &out))

@@ -7,6 +7,7 @@
 mod exchange;
 mod fault;
 mod id;
+mod judge;
 mod relay;
 mod request;
 
@@ -22,7 +23,7 @@ use tokio::net::TcpStream;
 use crate::balance::client_hash;
 use crate::config::Balancer;
 use crate::proxy::buffers::Input;
-use crate::proxy::http1::{Forwarded, RequestHead, ResponseHead};
+use crate::proxy::http1::{FieldId, Forwarded, RequestHead, ResponseHead};
 use crate::proxy::io::{is_silent, read, shutdown_write};
 use crate::proxy::listen::Accepted;
 use crate::proxy::timer::Deadline;
@@ -150,6 +151,16 @@ impl Client {
             self.forwarded = Some((balancer.clone(), forwarded));
         }
         &self.forwarded.as_ref().expect("set just above").1
+    }
+
+    /// Whether the client came by TLS: here, or as a trusted peer says.
+    fn is_tls(&self, head: &RequestHead, bytes: &[u8]) -> bool {
+        let is_trusted = self
+            .forwarded
+            .as_ref()
+            .is_some_and(|(_, forwarded)| forwarded.is_trusted());
+        let said = head.fields.get(FieldId::XForwardedProto);
+        is_trusted && said.is_some_and(|f| f.value.get(bytes).eq_ignore_ascii_case(b"https"))
     }
 
     async fn linger(self, mut input: Input) {

@@ -11,8 +11,8 @@ use crate::proxy::http::exchange::{Attempt, Exchange, Waits};
 use crate::proxy::http::fault::Fault;
 use crate::proxy::http::{Client, Next};
 use crate::proxy::http1::{
-    Asked, BodyReader, Framing, LAST_CHUNK, ResponseEdit, ResponseHead, Version, parse_response,
-    write_chunk_header, write_response,
+    Asked, BodyReader, Framing, LAST_CHUNK, ResponseEdit, ResponseHead, Version, edit_fields,
+    parse_response, write_chunk_header, write_response,
 };
 use crate::proxy::io::{read, readable, unless_reset, write_all, write_both};
 use crate::proxy::timer::{Deadline, Expired};
@@ -238,7 +238,11 @@ impl Exchange<'_> {
             request_id: Some(self.id.as_bytes()),
             extra: b"",
         };
+        let edits = self.answer_edits(answer, received.filled());
         write_response(answer, received.filled(), &edit, &mut out);
+        if !edits.is_empty() {
+            edit_fields(&mut out, 0, &edits);
+        }
         received.consume(answer.len);
 
         let mut body = BodyReader::new(answer.framing);

@@ -20,6 +20,7 @@ use crate::proxy::http1::{
 };
 use crate::proxy::io::{read, unless_reset, write_all};
 use crate::proxy::tunnel::{Early, Lender, tunnel};
+use crate::rules::Edits;
 
 impl Client {
     /// Serves the request whose bytes are in `input` or about to come, and leaves there what came
@@ -33,8 +34,12 @@ impl Client {
                 self.note(&fault);
                 self.worker.shared.rejected.fetch_add(1, Relaxed);
                 // Whatever stands behind a head that could not be read cannot be read either.
-                self.answer(fault.status, false, ClientConnection::Close, None)
-                    .await;
+                let answer = Answer {
+                    status: fault.status,
+                    connection: ClientConnection::Close,
+                    ..Answer::default()
+                };
+                self.answer(answer).await;
                 Next::Linger
             }
         };
@@ -91,6 +96,8 @@ impl Client {
         let pinned = self.worker.view.pin();
         let plan = &pinned.plan;
         let balancer = plan.balancer();
+        let id = self.request_id(balancer, head, input);
+        let mut edits = Edits::default();
         let path = match head.path.get(input.filled()) {
             b"" => b"/",
             path => path,
@@ -100,7 +107,7 @@ impl Client {
                 Compat::Pointsman => 404,
                 Compat::Kontena => 503,
             };
-            return self.refuse(status, input, head, None).await;
+            return self.refuse(status, input, head, Some(&id)).await;
         };
         let service = found.service;
         let prefix = match service.http_routes() {
@@ -110,9 +117,16 @@ impl Client {
         if let (Framing::Length(length), Some(most)) = (head.framing, balancer.max_body_size)
             && length > most
         {
-            return self.refuse(413, input, head, None).await;
+            return self.refuse(413, input, head, Some(&id)).await;
         }
-        let id = self.request_id(balancer, head, input);
+        let policy = service.config.policy.as_deref();
+        if let Some(policy) = policy
+            && let Some(next) = self
+                .judge(&policy.rules, input, head, &id, &mut edits)
+                .await
+        {
+            return next;
+        }
         let place = match self.admit(service, balancer).await {
             Ok(place) => place,
             Err(fault) => return self.fail(fault, service, input, head, &id).await,
@@ -123,6 +137,8 @@ impl Client {
             service,
             head,
             prefix,
+            policy,
+            edits: &edits,
             id: &id,
             waits,
             retries: service.config.retries.unwrap_or(balancer.retries),
@@ -235,8 +251,14 @@ impl Client {
                 self.note(&fault);
                 // What it sent cannot be trusted to end where it says.
                 let close = ClientConnection::Close;
-                self.answer(fault.status, is_head(head), close, Some(id))
-                    .await;
+                let answer = Answer {
+                    status: fault.status,
+                    head_only: is_head(head),
+                    connection: close,
+                    request_id: Some(id.as_bytes()),
+                    ..Answer::default()
+                };
+                self.answer(answer).await;
                 return Next::Linger;
             }
             Blame::Upstream => {
@@ -252,9 +274,24 @@ impl Client {
     }
 
     /// Answers in our own words, and keeps the connection if the request is all there.
-    async fn refuse(
+    pub(super) async fn refuse(
         &self,
         status: u16,
+        input: &mut Input,
+        head: &RequestHead,
+        id: Option<&RequestId>,
+    ) -> Next {
+        let answer = Answer {
+            status,
+            ..Answer::default()
+        };
+        self.answer_whole(answer, input, head, id).await
+    }
+
+    /// Gives `answer`, completed for this request, and keeps the connection if the request is all there.
+    pub(super) async fn answer_whole(
+        &self,
+        answer: Answer<'_>,
         input: &mut Input,
         head: &RequestHead,
         id: Option<&RequestId>,
@@ -262,8 +299,13 @@ impl Client {
         // Faults behind the head leave an input that was used up in part: then there is no way on.
         let is_whole = input.filled().len() >= head.len && head.framing == Framing::None;
         let keep = is_whole && head.keep_alive && !self.worker.is_draining();
-        let connection = ClientConnection::for_client(head.version, keep);
-        if !self.answer(status, is_head(head), connection, id).await {
+        let answer = Answer {
+            head_only: is_head(head),
+            connection: ClientConnection::for_client(head.version, keep),
+            request_id: id.map(RequestId::as_bytes),
+            ..answer
+        };
+        if !self.answer(answer).await {
             return Next::Close;
         }
         if keep {
@@ -277,21 +319,8 @@ impl Client {
     }
 
     /// Writes one of our own answers. Answers whether the client took it.
-    async fn answer(
-        &self,
-        status: u16,
-        head_only: bool,
-        connection: ClientConnection,
-        id: Option<&RequestId>,
-    ) -> bool {
+    async fn answer(&self, answer: Answer<'_>) -> bool {
         let mut out = self.worker.buffers.output();
-        let request_id = id.map(RequestId::as_bytes);
-        let answer = Answer {
-            status,
-            head_only,
-            connection,
-            request_id,
-        };
         self.worker.shared.pages.write(&answer, &mut out);
         let patience = self.worker.view.pin().plan.balancer().timeouts.client;
         matches!(

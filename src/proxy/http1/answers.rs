@@ -31,6 +31,10 @@ pub struct Answer<'a> {
     pub head_only: bool,
     pub connection: ClientConnection,
     pub request_id: Option<&'a [u8]>,
+    /// A page in the place of the operator's for this status and of ours: content type and body.
+    pub page: Option<(&'a str, &'a [u8])>,
+    /// More field lines, each with its CR LF, well formed.
+    pub extra: &'a [u8],
 }
 
 impl Pages {
@@ -66,10 +70,15 @@ impl Pages {
         line(phrase.as_bytes(), b"", out);
 
         let page = self.set.iter().find(|page| page.status == answer.status);
-        let content_type = page.map_or("text/plain; charset=utf-8", |page| &page.content_type);
+        let page = answer
+            .page
+            .or_else(|| page.map(|page| (&*page.content_type, &*page.body)));
+        let content_type = page.map_or("text/plain; charset=utf-8", |(content_type, _)| {
+            content_type
+        });
         line(b"Content-Type: ", content_type.as_bytes(), out);
         // "404 not found\n": the status and the phrase, as people quote them.
-        let length = page.map_or(phrase.len() + 5, |page| page.body.len());
+        let length = page.map_or(phrase.len() + 5, |(_, body)| body.len());
         out.extend_from_slice(b"Content-Length: ");
         decimal(length as u64, out);
         out.extend_from_slice(b"\r\nCache-Control: no-cache\r\n");
@@ -77,12 +86,13 @@ impl Pages {
         if let Some(id) = answer.request_id {
             line(b"X-Request-Id: ", id, out);
         }
+        out.extend_from_slice(answer.extra);
         out.extend_from_slice(b"\r\n");
         if answer.head_only {
             return;
         }
         match page {
-            Some(page) => out.extend_from_slice(&page.body),
+            Some((_, body)) => out.extend_from_slice(body),
             None => {
                 decimal(u64::from(answer.status), out);
                 out.push(b' ');
@@ -96,6 +106,12 @@ impl Pages {
 /// The phrase that goes with a status of our own; `Error` for any other.
 pub fn reason_phrase(status: u16) -> &'static str {
     match status {
+        200 => "OK",
+        301 => "Moved Permanently",
+        302 => "Found",
+        303 => "See Other",
+        307 => "Temporary Redirect",
+        308 => "Permanent Redirect",
         400 => "Bad Request",
         401 => "Unauthorized",
         403 => "Forbidden",

@@ -265,6 +265,16 @@ impl Fields {
             .map(move |f| f.value.get(buf))
     }
 
+    /// Shows every value of a name, in order, until `visit` answers false.
+    pub fn each(&self, name: &str, buf: &[u8], visit: &mut dyn FnMut(&[u8]) -> bool) {
+        for field in &self.list {
+            let is_named = field.name.get(buf).eq_ignore_ascii_case(name.as_bytes());
+            if is_named && !visit(field.value.get(buf)) {
+                return;
+            }
+        }
+    }
+
     /// The first value of a name that has no id of its own; `name` in lower case.
     pub fn find<'a>(&self, name: &[u8], buf: &'a [u8]) -> Option<&'a [u8]> {
         self.list

@@ -14,6 +14,7 @@
 
 mod answers;
 mod body;
+mod edit;
 mod field;
 mod grammar;
 mod request;
@@ -26,6 +27,7 @@ mod tests;
 
 pub use answers::{Answer, Pages, reason_phrase};
 pub use body::{BodyReader, ChunkedReader, LAST_CHUNK, MAX_HELD, Step, write_chunk_header};
+pub use edit::edit_fields;
 pub use field::{Field, FieldId, Fields, Span};
 pub use grammar::{Framing, Limits, Reject, Version};
 pub use request::{Method, RequestHead, parse_request};

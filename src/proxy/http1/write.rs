@@ -52,6 +52,8 @@ impl Forwarded {
 pub struct RequestEdit<'a> {
     /// Replaces the path; the query stays. Empty is `/`.
     pub path: Option<&'a [u8]>,
+    /// Replaces the query, which has no `?` here. Empty takes it away.
+    pub query: Option<&'a [u8]>,
     /// What `Host` says where an HTTP/1.0 client named none: the upstream's address.
     pub default_host: &'a [u8],
     /// `None` leaves forwarded fields as they came.
@@ -188,7 +190,11 @@ fn request_line(
     edit: &RequestEdit<'_>,
     out: &mut Vec<u8>,
 ) -> usize {
-    if edit.path.is_none() && !head.absolute && head.version == Version::Http11 {
+    if edit.path.is_none()
+        && edit.query.is_none()
+        && !head.absolute
+        && head.version == Version::Http11
+    {
         return head.method_name.start as usize;
     }
     let path = match edit.path.unwrap_or_else(|| head.path.get(buf)) {
@@ -202,7 +208,14 @@ fn request_line(
     out.extend_from_slice(head.method_name.get(buf));
     out.push(b' ');
     out.extend_from_slice(path);
-    out.extend_from_slice(head.query.get(buf));
+    match edit.query {
+        None => out.extend_from_slice(head.query.get(buf)),
+        Some(b"") => {}
+        Some(query) => {
+            out.push(b'?');
+            out.extend_from_slice(query);
+        }
+    }
     out.extend_from_slice(b" HTTP/1.1\r\n");
     fields_start(&head.fields, head.len)
 }

@@ -1,0 +1,201 @@
+//! Rules at work: what they see of a request and of an answer, and what their verdicts become.
+
+use std::net::SocketAddr;
+
+use crate::proxy::buffers::Input;
+use crate::proxy::http::id::RequestId;
+use crate::proxy::http::{Client, Next};
+use crate::proxy::http1::{Answer, RequestHead, ResponseHead, Version, edit_fields};
+use crate::rules::{Edits, Facts, FieldEdit, Rules, Side, Verdict};
+
+/// A request as rules see it.
+struct Asked<'a> {
+    client: &'a Client,
+    head: &'a RequestHead,
+    bytes: &'a [u8],
+    id: &'a RequestId,
+}
+
+/// An answer as rules see it. The request's bytes are gone by now.
+struct Answered<'a> {
+    client: &'a Client,
+    head: &'a ResponseHead,
+    bytes: &'a [u8],
+    id: &'a RequestId,
+}
+
+impl Client {
+    /// Judges a request by `rules`. `Some`: it was answered here, and goes no further.
+    pub(super) async fn judge(
+        &self,
+        rules: &Rules,
+        input: &mut Input,
+        head: &RequestHead,
+        id: &RequestId,
+        edits: &mut Edits,
+    ) -> Option<Next> {
+        let asked = Asked {
+            client: self,
+            head,
+            bytes: input.filled(),
+            id,
+        };
+        match rules.judge(&asked, edits) {
+            Verdict::Pass => None,
+            Verdict::Deny { status } => Some(self.refuse(status, input, head, Some(id)).await),
+            Verdict::Redirect {
+                status,
+                location,
+                fields,
+            } => {
+                let mut extra = b"Location: ".to_vec();
+                extra.extend_from_slice(&location);
+                extra.extend_from_slice(b"\r\n\r\n");
+                edit_fields(&mut extra, 0, &fields);
+                extra.truncate(extra.len() - 2);
+                let answer = Answer {
+                    status,
+                    extra: &extra,
+                    ..Answer::default()
+                };
+                Some(self.answer_whole(answer, input, head, Some(id)).await)
+            }
+            Verdict::Answer {
+                status,
+                content_type,
+                body,
+            } => {
+                let answer = Answer {
+                    status,
+                    page: Some((content_type.as_deref().unwrap_or("text/plain"), &body)),
+                    ..Answer::default()
+                };
+                Some(self.answer_whole(answer, input, head, Some(id)).await)
+            }
+        }
+    }
+
+    /// What `rules` change of an answer.
+    pub(super) fn amend(
+        &self,
+        rules: &Rules,
+        head: &ResponseHead,
+        bytes: &[u8],
+        id: &RequestId,
+        edits: &mut Vec<FieldEdit>,
+    ) {
+        let answered = Answered {
+            client: self,
+            head,
+            bytes,
+            id,
+        };
+        rules.amend(&answered, edits);
+    }
+}
+
+impl Facts for Asked<'_> {
+    fn method(&self) -> &[u8] {
+        self.head.method_name.get(self.bytes)
+    }
+
+    fn host(&self) -> &[u8] {
+        self.head.host().as_bytes()
+    }
+
+    fn path(&self) -> &[u8] {
+        match self.head.path.get(self.bytes) {
+            b"" => b"/",
+            path => path,
+        }
+    }
+
+    fn query(&self) -> &[u8] {
+        let query = self.head.query.get(self.bytes);
+        query.strip_prefix(b"?").unwrap_or(query)
+    }
+
+    fn version(&self) -> &str {
+        match self.head.version {
+            Version::Http10 => "1.0",
+            Version::Http11 => "1.1",
+        }
+    }
+
+    fn client(&self) -> SocketAddr {
+        self.client.peer
+    }
+
+    fn listener(&self) -> SocketAddr {
+        self.client.listener
+    }
+
+    fn is_tls(&self) -> bool {
+        self.client.is_tls(self.head, self.bytes)
+    }
+
+    fn request_id(&self) -> &[u8] {
+        self.id.as_bytes()
+    }
+
+    fn status(&self) -> u16 {
+        0
+    }
+
+    fn each_field(&self, side: Side, name: &str, visit: &mut dyn FnMut(&[u8]) -> bool) {
+        if side == Side::Request {
+            self.head.fields.each(name, self.bytes, visit);
+        }
+    }
+}
+
+impl Facts for Answered<'_> {
+    fn method(&self) -> &[u8] {
+        b""
+    }
+
+    fn host(&self) -> &[u8] {
+        b""
+    }
+
+    fn path(&self) -> &[u8] {
+        b""
+    }
+
+    fn query(&self) -> &[u8] {
+        b""
+    }
+
+    fn version(&self) -> &str {
+        match self.head.version {
+            Version::Http10 => "1.0",
+            Version::Http11 => "1.1",
+        }
+    }
+
+    fn client(&self) -> SocketAddr {
+        self.client.peer
+    }
+
+    fn listener(&self) -> SocketAddr {
+        self.client.listener
+    }
+
+    fn is_tls(&self) -> bool {
+        false
+    }
+
+    fn request_id(&self) -> &[u8] {
+        self.id.as_bytes()
+    }
+
+    fn status(&self) -> u16 {
+        self.head.status
+    }
+
+    fn each_field(&self, side: Side, name: &str, visit: &mut dyn FnMut(&[u8]) -> bool) {
+        if side == Side::Answer {
+            self.head.fields.each(name, self.bytes, visit);
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! Field lines changed after a head was written: by name, whatever the name.
+//!
+//! What rules ask for is done to the finished head, so that they see and can replace what the proxy
+//! itself added. A head that no rule touches never comes here.
+
+use crate::rules::FieldEdit;
+
+/// Changes the head that begins at `from` and ends `out`, empty line included. Edits take effect in
+/// their order. Names and values must be well formed and no name one that frames the message.
+pub fn edit_fields(out: &mut Vec<u8>, from: usize, edits: &[FieldEdit]) {
+    let mut removed: Vec<&str> = Vec::new();
+    let mut added: Vec<(&str, &[u8])> = Vec::new();
+    for edit in edits {
+        match edit {
+            FieldEdit::Add { name, value } => added.push((name, value)),
+            FieldEdit::Set { name, .. } | FieldEdit::Remove { name } => {
+                added.retain(|(other, _)| !other.eq_ignore_ascii_case(name));
+                removed.push(name);
+                if let FieldEdit::Set { value, .. } = edit {
+                    added.push((name, value));
+                }
+            }
+        }
+    }
+    if !removed.is_empty() {
+        drop_lines(out, from, &removed);
+    }
+    out.truncate(out.len() - 2);
+    for (name, value) in added {
+        out.extend_from_slice(name.as_bytes());
+        out.extend_from_slice(b": ");
+        out.extend_from_slice(value);
+        out.extend_from_slice(b"\r\n");
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Moves the lines that stay together.
+fn drop_lines(out: &mut Vec<u8>, from: usize, names: &[&str]) {
+    let (mut read, mut write) = (from, from);
+    while let Some(length) = memchr::memchr(b'\n', &out[read..]).map(|at| at + 1) {
+        let line = &out[read..read + length];
+        let is_named = |name: &&str| {
+            line.get(name.len()) == Some(&b':')
+                && line[..name.len()].eq_ignore_ascii_case(name.as_bytes())
+        };
+        if read == from || !names.iter().any(is_named) {
+            out.copy_within(read..read + length, write);
+            write += length;
+        }
+        read += length;
+    }
+    out.truncate(write);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn edited(head: &str, edits: &[FieldEdit]) -> String {
+        let mut out = format!("before{head}").into_bytes();
+        edit_fields(&mut out, 6, edits);
+        String::from_utf8(out).unwrap()
+    }
+
+    fn set(name: &str, value: &str) -> FieldEdit {
+        FieldEdit::Set {
+            name: name.to_owned(),
+            value: value.as_bytes().to_vec(),
+        }
+    }
+
+    fn remove(name: &str) -> FieldEdit {
+        FieldEdit::Remove {
+            name: name.to_owned(),
+        }
+    }
+
+    fn add(name: &str, value: &str) -> FieldEdit {
+        FieldEdit::Add {
+            name: name.to_owned(),
+            value: value.as_bytes().to_vec(),
+        }
+    }
+
+    const HEAD: &str = "GET / HTTP/1.1\r\nHost: a\r\nX-A: 1\r\nx-a: 2\r\nX-Ab: 3\r\n\r\n";
+
+    #[test]
+    fn a_set_field_stands_in_the_place_of_all_of_its_name() {
+        assert_eq!(
+            edited(HEAD, &[set("X-A", "9")]),
+            "beforeGET / HTTP/1.1\r\nHost: a\r\nX-Ab: 3\r\nX-A: 9\r\n\r\n"
+        );
+    }
+
+    #[test]
+    fn edits_take_effect_in_their_order() {
+        let tail = |edits: &[FieldEdit]| edited(HEAD, edits).split_off(47);
+        assert_eq!(
+            tail(&[remove("x-ab"), add("X-Ab", "1"), remove("X-AB")]),
+            "\r\n"
+        );
+        assert_eq!(
+            tail(&[add("X-Ab", "1"), add("X-Ab", "2")]),
+            "X-Ab: 3\r\nX-Ab: 1\r\nX-Ab: 2\r\n\r\n"
+        );
+        assert_eq!(
+            tail(&[add("X-Ab", "1"), set("X-Ab", "2")]),
+            "X-Ab: 2\r\n\r\n"
+        );
+    }
+
+    #[test]
+    fn the_first_line_is_no_field() {
+        assert_eq!(
+            edited("GET: x\r\n\r\n", &[remove("GET")]),
+            "beforeGET: x\r\n\r\n"
+        );
+    }
+}
