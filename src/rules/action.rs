@@ -52,6 +52,21 @@ pub enum FieldEdit {
     Remove {
         name: String,
     },
+    /// Line by line: the nth of `lines` is what becomes of the nth line of this name. Lines that
+    /// other edits add are none of its business.
+    Each {
+        name: String,
+        lines: Vec<LineEdit>,
+    },
+}
+
+/// What becomes of one field line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LineEdit {
+    Keep,
+    Remove,
+    /// Another value in its place.
+    Value(Vec<u8>),
 }
 
 /// What is to be changed on the way. Later edits see what earlier ones left.

@@ -10,7 +10,7 @@ mod action;
 mod condition;
 
 pub use action::{
-    AnswerRule, Edits, FieldEdit, Redirect, RequestAction, RequestRule, Rules, Verdict,
+    AnswerRule, Edits, FieldEdit, LineEdit, Redirect, RequestAction, RequestRule, Rules, Verdict,
 };
 pub use condition::{Condition, Test};
 

@@ -3,7 +3,7 @@
 //! What rules ask for is done to the finished head, so that they see and can replace what the proxy
 //! itself added. A head that no rule touches never comes here.
 
-use crate::rules::FieldEdit;
+use crate::rules::{FieldEdit, LineEdit};
 
 /// Changes the head that begins at `from` and ends `out`, empty line included. Edits take effect in
 /// their order. Names and values must be well formed and no name one that frames the message.
@@ -13,6 +13,7 @@ pub fn edit_fields(out: &mut Vec<u8>, from: usize, edits: &[FieldEdit]) {
     for edit in edits {
         match edit {
             FieldEdit::Add { name, value } => added.push((name, value)),
+            FieldEdit::Each { name, lines } => edit_lines(out, from, name, lines),
             FieldEdit::Set { name, .. } | FieldEdit::Remove { name } => {
                 added.retain(|(other, _)| !other.eq_ignore_ascii_case(name));
                 removed.push(name);
@@ -40,17 +41,39 @@ fn drop_lines(out: &mut Vec<u8>, from: usize, names: &[&str]) {
     let (mut read, mut write) = (from, from);
     while let Some(length) = memchr::memchr(b'\n', &out[read..]).map(|at| at + 1) {
         let line = &out[read..read + length];
-        let is_named = |name: &&str| {
-            line.get(name.len()) == Some(&b':')
-                && line[..name.len()].eq_ignore_ascii_case(name.as_bytes())
-        };
-        if read == from || !names.iter().any(is_named) {
+        if read == from || !names.iter().any(|name| is_named(line, name)) {
             out.copy_within(read..read + length, write);
             write += length;
         }
         read += length;
     }
     out.truncate(write);
+}
+
+/// Lines may grow: the head is written anew.
+fn edit_lines(out: &mut Vec<u8>, from: usize, name: &str, lines: &[LineEdit]) {
+    let head = out.split_off(from);
+    let mut edits = lines.iter();
+    for (nth, line) in head.split_inclusive(|b| *b == b'\n').enumerate() {
+        let edit = match nth > 0 && is_named(line, name) {
+            true => edits.next().unwrap_or(&LineEdit::Keep),
+            false => &LineEdit::Keep,
+        };
+        match edit {
+            LineEdit::Keep => out.extend_from_slice(line),
+            LineEdit::Remove => {}
+            LineEdit::Value(value) => {
+                out.extend_from_slice(&line[..name.len()]);
+                out.extend_from_slice(b": ");
+                out.extend_from_slice(value);
+                out.extend_from_slice(b"\r\n");
+            }
+        }
+    }
+}
+
+fn is_named(line: &[u8], name: &str) -> bool {
+    line.get(name.len()) == Some(&b':') && line[..name.len()].eq_ignore_ascii_case(name.as_bytes())
 }
 
 #[cfg(test)]
@@ -107,6 +130,36 @@ mod tests {
         assert_eq!(
             tail(&[add("X-Ab", "1"), set("X-Ab", "2")]),
             "X-Ab: 2\r\n\r\n"
+        );
+    }
+
+    #[test]
+    fn lines_of_one_name_are_changed_one_by_one() {
+        let each = |name: &str, lines: &[LineEdit]| FieldEdit::Each {
+            name: name.to_owned(),
+            lines: lines.to_vec(),
+        };
+        let value = |text: &str| LineEdit::Value(text.as_bytes().to_vec());
+        let head = "GET / HTTP/1.1\r\nX-A:  1\r\nB: 2\r\nx-a: 3\r\nX-A: 4\r\n\r\n";
+        assert_eq!(
+            edited(
+                head,
+                &[each("x-A", &[LineEdit::Keep, value("longer than it was")])]
+            ),
+            "beforeGET / HTTP/1.1\r\nX-A:  1\r\nB: 2\r\nx-a: longer than it was\r\nX-A: 4\r\n\r\n"
+        );
+        let removed = each("x-A", &[LineEdit::Remove, LineEdit::Remove, value("")]);
+        assert_eq!(
+            edited(head, &[add("X-A", "9"), removed, add("X-A", "8")]),
+            "beforeGET / HTTP/1.1\r\nB: 2\r\nX-A: \r\nX-A: 9\r\nX-A: 8\r\n\r\n"
+        );
+        assert_eq!(
+            edited(head, &[each("x-a", &[value("5")]), set("X-A", "6")]),
+            "beforeGET / HTTP/1.1\r\nB: 2\r\nX-A: 6\r\n\r\n"
+        );
+        assert_eq!(
+            edited("GET: x\r\n\r\n", &[each("GET", &[LineEdit::Remove])]),
+            "beforeGET: x\r\n\r\n"
         );
     }
 

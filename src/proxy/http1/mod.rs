@@ -14,11 +14,13 @@
 
 mod answers;
 mod body;
+mod cookie;
 mod edit;
 mod field;
 mod grammar;
 mod request;
 mod response;
+mod stamp;
 mod target;
 mod write;
 
@@ -27,11 +29,15 @@ mod tests;
 
 pub use answers::{Answer, Pages, reason_phrase};
 pub use body::{BodyReader, ChunkedReader, LAST_CHUNK, MAX_HELD, Step, write_chunk_header};
+pub use cookie::{
+    cookie_values, prefix_of, set_value, with_prefix, with_value, without_cookie, without_prefix,
+};
 pub use edit::edit_fields;
 pub use field::{Field, FieldId, Fields, Span};
 pub use grammar::{Framing, Limits, Reject, Version};
 pub use request::{Method, RequestHead, parse_request};
 pub use response::{Asked, ResponseHead, parse_response};
+pub use stamp::{Stamp, is_out_of_date, read_stamp, write_stamp};
 pub use write::{
     ClientConnection, Forwarded, RequestEdit, ResponseEdit, write_request, write_response,
 };
