@@ -528,6 +528,10 @@ impl World {
             "timeout_server" => format!("{}s", rng.u32(10..60)),
             "timeout_tunnel" => format!("{}m", rng.u32(10..60)),
             "max_connections" => rng.choice(["none", "100", "7"]).expect("words").to_owned(),
+            "cookie" => rng
+                .choice(["", "SRV insert indirect", "cookie S prefix nocache"])
+                .expect("words")
+                .to_owned(),
             _ => "something".to_owned(),
         }
     }

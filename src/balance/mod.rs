@@ -9,5 +9,5 @@ mod pick;
 mod state;
 
 pub use gate::{Admission, Gate, Place};
-pub use pick::{Balance, Rotation, Tried, client_hash, has_eligible, pick};
+pub use pick::{Balance, Rotation, Tried, can_stay, client_hash, has_eligible, key_hash, pick};
 pub use state::{Health, InFlight, Member, Outcome, ServiceState, UpstreamId, UpstreamState};

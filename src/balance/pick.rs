@@ -162,11 +162,24 @@ pub fn has_eligible(members: &[Member], tried: &Tried) -> bool {
     eligible(members, tried).is_some()
 }
 
-/// Stable hash of a client's address: the same on every node.
+/// Whether a client that belongs to this member may stay with it. A weight of 0 takes nothing new, and
+/// this is not new; and a member that is `Starting` is where the client's session is.
+pub fn can_stay(members: &[Member], index: usize, tried: &Tried) -> bool {
+    members
+        .get(index)
+        .is_some_and(|member| member.state.health() != Health::Down && !tried.has(index))
+}
+
+/// Stable hash of what tells clients apart, for [`Balance::Source`]: the same on every node.
+pub fn key_hash(key: &[u8]) -> u64 {
+    rapidhash::v3::rapidhash_v3(key)
+}
+
+/// [`key_hash`] of a client's address.
 pub fn client_hash(client: IpAddr) -> u64 {
     match client.to_canonical() {
-        IpAddr::V4(ip) => rapidhash::v3::rapidhash_v3(&ip.octets()),
-        IpAddr::V6(ip) => rapidhash::v3::rapidhash_v3(&ip.octets()),
+        IpAddr::V4(ip) => key_hash(&ip.octets()),
+        IpAddr::V6(ip) => key_hash(&ip.octets()),
     }
 }
 
@@ -346,6 +359,19 @@ mod tests {
         for (b, a) in before.iter().zip(&after) {
             assert!(if *b == 2 { *a != 2 } else { a == b });
         }
+    }
+
+    #[test]
+    fn a_client_may_stay_with_any_member_that_is_not_down_and_was_not_tried() {
+        let m = members(&[1, 0, 1]);
+        let tried = Tried::default();
+        m[0].state.set_health(Health::Starting);
+        m[2].state.set_health(Health::Down);
+        let stays = |tried: &Tried| [0, 1, 2, 3].map(|index| can_stay(&m, index, tried));
+        assert_eq!(stays(&tried), [true, true, false, false]);
+        let mut tried = tried;
+        tried.add(1);
+        assert_eq!(stays(&tried), [true, false, false, false]);
     }
 
     #[test]

@@ -11,6 +11,7 @@ mod address;
 mod balancer;
 mod fields;
 mod service;
+mod sticky;
 #[cfg(test)]
 mod tests;
 mod unit;
@@ -18,6 +19,7 @@ pub mod values;
 
 pub use balancer::BALANCER_FIELDS;
 pub use service::SERVICE_FIELDS;
+pub use sticky::{CookieMode, CookieValue, Sticky, StickyCookie, directive};
 pub use unit::*;
 
 use crate::diag::{Diagnostic, quoted};

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::address::{Query, host, path, upstream};
 use super::fields::{Fields, name};
+use super::sticky::sticky;
 use super::unit::{
     CheckKind, Compat, HealthCheck, HttpRoutes, Mode, Policy, Service, ServiceTimeouts, Upstream,
 };
@@ -38,6 +39,8 @@ pub const SERVICE_FIELDS: &[&str] = &[
     "max_connections",
     "max_queue",
     "cookie",
+    "cookie_value",
+    "sticky_session_cookie",
     "basic_auth_secrets",
     "custom_settings",
     "upstreams",
@@ -55,6 +58,8 @@ const HTTP_ONLY: &[&str] = &[
     "keep_virtual_path",
     "default",
     "cookie",
+    "cookie_value",
+    "sticky_session_cookie",
 ];
 const TCP_ONLY: &[&str] = &["external_port"];
 
@@ -88,7 +93,10 @@ pub(super) fn service(fields: &mut Fields<'_>, compat: Compat) -> Option<Service
         .flatten();
     let max_queue = fields.read("max_queue", |text| values::count(text, MAX_QUEUE));
     not_yet(fields);
-    let policy = policy(fields);
+    let policy = match mode {
+        Mode::Http(_) => policy(fields, compat),
+        Mode::Tcp { .. } => Policy::default(),
+    };
     let upstreams = upstreams(fields);
     Some(Service {
         name: service_name?,
@@ -104,8 +112,11 @@ pub(super) fn service(fields: &mut Fields<'_>, compat: Compat) -> Option<Service
     })
 }
 
-fn policy(_fields: &mut Fields<'_>) -> Policy {
-    Policy::default()
+fn policy(fields: &mut Fields<'_>, compat: Compat) -> Policy {
+    Policy {
+        sticky: sticky(fields, compat),
+        ..Policy::default()
+    }
 }
 
 pub(super) const RETRIES: std::ops::RangeInclusive<u32> = 0..=100;
@@ -137,7 +148,8 @@ fn word_of_mode(fields: &mut Fields<'_>) -> Word {
         Word::Tcp => (HTTP_ONLY, "tcp", "http"),
     };
     for field in unused {
-        if fields.is_set(field) {
+        // An empty `cookie` says something in the other mode.
+        if fields.is_set(field) || (*field == "cookie" && fields.place(field).is_some()) {
             fields.warn(
                 "unused-field",
                 field,
@@ -296,15 +308,6 @@ fn not_yet(fields: &mut Fields<'_>) {
             "basic_auth_secrets",
             "basic_auth_secrets asks for authentication, which this version cannot do",
             "the service stays away rather than open; remove the key if it may be open",
-        );
-    }
-    if fields.place("cookie").is_some() {
-        fields.warn(
-            "not-honoured",
-            "cookie",
-            "cookie is not honoured by this version: clients do not stick to an upstream"
-                .to_owned(),
-            "set balance to \"source\" to keep a client on one upstream by its address",
         );
     }
     if fields.is_set("custom_settings") {

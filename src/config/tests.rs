@@ -358,17 +358,16 @@ fn health_check_kind_follows_the_word_and_the_uri() {
 #[test]
 fn a_service_that_asks_for_passwords_is_refused_and_the_other_old_keys_only_warn() {
     check(
-        "service:\n  name: web\n  basic_auth_secrets: 'user a password b'\n  cookie: ''\n  custom_settings: 'x'\n",
+        "service:\n  name: web\n  basic_auth_secrets: 'user a password b'\n  custom_settings: 'x'\n",
         &[
             "error:3:23: basic_auth_secrets asks for authentication, which this version cannot do; the service stays away rather than open; remove the key if it may be open",
-            "warning:4:11: cookie is not honoured by this version: clients do not stick to an upstream; set balance to \"source\" to keep a client on one upstream by its address",
-            "warning:5:20: custom_settings is not honoured: it is written in another program's language; use the fields of this program, see docs/keys.md",
+            "warning:4:20: custom_settings is not honoured: it is written in another program's language; use the fields of this program, see docs/keys.md",
         ],
     );
     field("basic_auth_secrets: [x]", "asks for authentication");
     field("basic_auth_secrets: {x: y}", "asks for authentication");
-    let live = parsed("service: {name: web, cookie: '', custom_settings: 'x'}").unwrap();
-    assert_eq!(live.warnings.len(), 2);
+    let live = parsed("service: {name: web, custom_settings: 'x'}").unwrap();
+    assert_eq!(live.warnings.len(), 1);
 }
 
 #[test]

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use super::sticky::Sticky;
 pub use crate::balance::Balance;
 use crate::names::{ServiceName, UpstreamName};
 use crate::rules::Rules;
@@ -46,6 +47,7 @@ pub struct Service {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Policy {
     pub rules: Rules,
+    pub sticky: Option<Sticky>,
 }
 
 #[derive(Clone, Debug, PartialEq)]

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use crate::config::{CheckKind, HostPattern, Mode};
+use crate::config::{CheckKind, HostPattern, Mode, Sticky};
 use crate::plan::{Plan, Service};
 
 #[derive(Serialize)]
@@ -103,6 +103,15 @@ impl ServiceText {
                     "keep_virtual_path",
                     routes.keep_virtual_path.then(|| "true".into()),
                 );
+                match config.policy.as_ref().and_then(|p| p.sticky.as_ref()) {
+                    Some(Sticky::Cookie(cookie)) => {
+                        option("cookie", Some(cookie.to_string()));
+                    }
+                    Some(Sticky::Hash { cookie }) => {
+                        option("sticky_session_cookie", Some(cookie.clone()));
+                    }
+                    None => {}
+                }
                 option("default", routes.is_default.then(|| "true".into()));
                 let hosts = routes.hosts.iter().map(|host| match host {
                     HostPattern::Exact(name) => name.clone(),

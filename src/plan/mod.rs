@@ -5,6 +5,7 @@
 
 mod cow_map;
 mod dump;
+mod pins;
 mod routes;
 mod service;
 #[cfg(test)]

@@ -1,12 +1,14 @@
 //! A service as the data plane uses it: what its unit says, bound to the state that outlives plans.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use crate::balance::{
-    Balance, Member, Rotation, ServiceState, Tried, UpstreamState, has_eligible, pick,
+    Balance, Member, Rotation, ServiceState, Tried, UpstreamState, can_stay, has_eligible, pick,
 };
-use crate::config::{self, CheckKind, HttpRoutes, Mode};
+use crate::config::{self, CheckKind, HttpRoutes, Mode, Sticky};
 use crate::names::UnitName;
+use crate::plan::pins::Pins;
 
 #[derive(Debug)]
 pub struct Service {
@@ -16,6 +18,8 @@ pub struct Service {
     /// In name order, as `config.upstreams`.
     pub members: Box<[Member]>,
     rotation: Option<Rotation>,
+    /// What the service's own cookie calls the members.
+    pins: Option<Pins>,
     pub state: Arc<ServiceState>,
 }
 
@@ -58,6 +62,11 @@ impl Service {
             Balance::RoundRobin => Rotation::new(&members),
             _ => None,
         };
+        let sticky = config.policy.as_ref().and_then(|p| p.sticky.as_ref());
+        let pins = match sticky {
+            Some(Sticky::Cookie(cookie)) => Some(Pins::new(cookie.value, &config.name, &members)),
+            _ => None,
+        };
         let state = before.map(|b| b.state.clone()).unwrap_or_default();
         Self {
             unit,
@@ -65,6 +74,7 @@ impl Service {
             balance,
             members,
             rotation,
+            pins,
             state,
         }
     }
@@ -80,6 +90,36 @@ impl Service {
             client,
             tried,
         )
+    }
+
+    /// Like [`Service::pick`], but the same key leads to the same upstream whatever `balance` says.
+    pub fn pick_by_key(&self, key: u64, tried: &Tried) -> Option<usize> {
+        pick(
+            Balance::Source,
+            &self.members,
+            None,
+            &self.state,
+            key,
+            tried,
+        )
+    }
+
+    /// What the service's cookie calls a member; empty for a service without one.
+    pub fn pin(&self, index: usize) -> Cow<'_, str> {
+        match (&self.pins, self.members.get(index)) {
+            (Some(pins), Some(member)) => pins.pin(&self.config.name, &member.name),
+            _ => Cow::Borrowed(""),
+        }
+    }
+
+    /// The member that the service's cookie calls by `pin`.
+    pub fn pinned(&self, pin: &[u8]) -> Option<usize> {
+        self.pins.as_ref()?.find(pin, &self.members)
+    }
+
+    /// Whether a client that belongs to this member may stay with it.
+    pub fn can_stay(&self, index: usize, tried: &Tried) -> bool {
+        can_stay(&self.members, index, tried)
     }
 
     /// Whether another upstream than those tried could take traffic.

@@ -16,6 +16,7 @@ use crate::proxy::buffers::{Input, Output};
 use crate::proxy::http::fault::Fault;
 use crate::proxy::http::id::RequestId;
 use crate::proxy::http::relay::{AnswerEnd, Course, Upload, UploadEnd, is_too_large};
+use crate::proxy::http::sticky::Stickiness;
 use crate::proxy::http::{Client, Next};
 use crate::proxy::http1::{
     BodyReader, ClientConnection, Framing, Limits, Method, RequestEdit, RequestHead, ResponseEdit,
@@ -35,6 +36,7 @@ pub(super) struct Exchange<'a> {
     /// Bytes of the path that are not passed on.
     pub(super) prefix: usize,
     pub(super) policy: Option<&'a Policy>,
+    pub(super) sticky: Option<Stickiness<'a>>,
     /// What rules changed of the request.
     pub(super) edits: &'a Edits,
     pub(super) id: &'a RequestId,
@@ -105,7 +107,7 @@ impl Exchange<'_> {
         let mut retries = self.retries;
         let mut may_reuse = true;
         loop {
-            let Some(index) = self.service.pick(self.client.hash, &tried) else {
+            let Some(index) = self.pick(&tried) else {
                 return Err(Fault::upstream(503, "no upstream can take it"));
             };
             let member = &self.service.members[index];
@@ -167,6 +169,14 @@ impl Exchange<'_> {
                 tried = Tried::default();
                 self.client.deadline.sleep(PAUSE).await;
             }
+        }
+    }
+
+    /// An upstream that can take it: the client's own, else whose turn it is.
+    fn pick(&self, tried: &Tried) -> Option<usize> {
+        match &self.sticky {
+            Some(sticky) => sticky.pick(self.client.hash, tried),
+            None => self.service.pick(self.client.hash, tried),
         }
     }
 
@@ -276,6 +286,9 @@ impl Exchange<'_> {
         if let Some(policy) = self.policy {
             self.client
                 .amend(&policy.rules, answer, bytes, self.id, &mut edits);
+        }
+        if let Some(sticky) = &self.sticky {
+            sticky.amend(answer, bytes, &mut edits);
         }
         edits
     }

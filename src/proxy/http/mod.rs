@@ -10,6 +10,7 @@ mod id;
 mod judge;
 mod relay;
 mod request;
+mod sticky;
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;

@@ -14,6 +14,7 @@ use crate::proxy::buffers::Input;
 use crate::proxy::http::exchange::{Exchange, Outcome, Switched, Waits};
 use crate::proxy::http::fault::{Blame, Fault};
 use crate::proxy::http::id::RequestId;
+use crate::proxy::http::sticky::Stickiness;
 use crate::proxy::http::{Client, Next};
 use crate::proxy::http1::{
     Answer, ClientConnection, FieldId, Framing, Limits, Method, RequestHead, parse_request,
@@ -127,6 +128,11 @@ impl Client {
         {
             return next;
         }
+        let sticky = policy.and_then(|policy| policy.sticky.as_ref());
+        let sticky = sticky.map(|sticky| {
+            let is_tls = self.is_tls(head, input.filled());
+            Stickiness::read(sticky, service, head, input.filled(), is_tls, &mut edits)
+        });
         let place = match self.admit(service, balancer).await {
             Ok(place) => place,
             Err(fault) => return self.fail(fault, service, input, head, &id).await,
@@ -138,6 +144,7 @@ impl Client {
             head,
             prefix,
             policy,
+            sticky,
             edits: &edits,
             id: &id,
             waits,
