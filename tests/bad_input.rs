@@ -253,6 +253,36 @@ fn cases(town: &Town) -> Vec<Case> {
         ),
         case(
             "services/web",
+            "services/web/cookie",
+            "SRV insrt indirect",
+            "error: services/web:4:11: cookie \"insrt\" is unknown (key services/web/cookie); \
+             did you mean \"insert\"?",
+        ),
+        case(
+            "services/web",
+            "services/web/cookie",
+            "SRV prefix secure",
+            "error: services/web:4:11: cookie has secure, which says nothing without insert \
+             (key services/web/cookie); \
+             remove secure: the application decides on a cookie that it sets itself",
+        ),
+        case(
+            "services/web",
+            "services/web/cookie_value",
+            "hidden",
+            "error: services/web:4:17: cookie_value \"hidden\" is unknown \
+             (key services/web/cookie_value); it is one of name, opaque",
+        ),
+        case(
+            "services/web",
+            "services/web/sticky_session_cookie",
+            "my session",
+            "error: services/web:5:26: sticky_session_cookie \"my session\" is no name of a cookie \
+             (key services/web/sticky_session_cookie); \
+             ' ' cannot be in it; letters, digits, - _ and . can",
+        ),
+        case(
+            "services/web",
             "services/web/virtual_hosts",
             "web.test, www example.com",
             "error: services/web:7:18: virtual_hosts \"www example.com\" is no host name \
