@@ -1,7 +1,7 @@
 //! pointsman: a load balancer that is reconfigured under moving traffic.
 //!
 //! The floors, from the bottom (a module names only lower ones): names, diag, backoff; snapshot, balance,
-//! status, yaml, rules; store, render, config; plan; proxy; apply, admin; app. `whoami` stands aside.
+//! status, yaml, rules, password; store, render, config; plan; proxy; apply, admin; app. `whoami` stands aside.
 //! `docs/architecture.md` says more, and `tests/structure.rs` holds them.
 
 pub mod admin;
@@ -12,6 +12,7 @@ pub mod balance;
 pub mod config;
 pub mod diag;
 pub mod names;
+pub mod password;
 pub mod plan;
 pub mod proxy;
 pub mod render;
