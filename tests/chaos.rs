@@ -471,11 +471,7 @@ impl World {
                 "upstreams/x",
                 &["localhost:80", "10.0.0.1:0", "10.0.0.1"],
             ),
-            4 => self.put_bad(
-                dir,
-                "basic_auth_secrets",
-                &["user admin insecure-password x"],
-            ),
+            4 => self.put_bad(dir, "basic_auth_secrets", &["user admin password x", ""]),
             // Invalid UTF-8.
             5 => self.put_bad_bytes(dir, "balance", vec![0xff, 0xfe]),
             _ => {

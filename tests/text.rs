@@ -92,7 +92,7 @@ fn one_bad_service_leaves_the_others_alone() {
         [
             ("services/b", "not-utf8"),
             ("services/c", "too-big"),
-            ("services/d", "auth-unavailable"),
+            ("services/d", "bad-value"),
             ("services/e", "bad-value"),
         ]
     );

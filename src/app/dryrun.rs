@@ -1,6 +1,6 @@
 //! The journey of the keys without a forwarder: what `check`, `render` and `plan` look at.
 
-use crate::app::pipeline::{fail_closed, new_compat};
+use crate::app::pipeline::{asks_for_password, new_compat};
 use crate::apply::accept::{Court, Verdict};
 use crate::config::{self, Balancer};
 use crate::diag::Diagnostic;
@@ -51,9 +51,13 @@ impl DryRun {
                 &mut diagnostics,
             );
         }
-        for (unit, mut problems) in rendered.failed {
-            fail_closed(&renderer, &unit, &mut problems);
-            verdicts.push((unit, Verdict::Bad(problems)));
+        for (unit, diagnostics) in rendered.failed {
+            let asks_for_password = asks_for_password(&renderer, &unit);
+            let verdict = Verdict::Bad {
+                diagnostics,
+                asks_for_password,
+            };
+            verdicts.push((unit, verdict));
         }
         let changes: Vec<Change> = court.decide(verdicts).changes;
         for mut refused in court.refused() {
@@ -87,7 +91,10 @@ fn judge_all(
                     unit: Box::new(accepted.unit),
                 }
             }
-            Err(problems) => Verdict::Bad(problems),
+            Err(diagnostics) => Verdict::Bad {
+                diagnostics,
+                asks_for_password: config::asks_for_password(&text.text),
+            },
         };
         verdicts.push((text.unit.clone(), verdict));
     }

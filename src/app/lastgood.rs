@@ -7,8 +7,9 @@
 //! disk) costs its unit alone. Both are told.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, BufRead, BufReader, BufWriter, Write};
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -22,6 +23,9 @@ use crate::names::UnitName;
 /// The file is written anew when it is this much larger than what it says.
 const SLACK: u64 = 4;
 const LEAST: u64 = 1024 * 1024;
+
+/// Texts hold the passwords and hashes that services ask for.
+const ONLY_OURS: u32 = 0o600;
 
 /// Texts of accepted units and the revision they were accepted at.
 #[derive(Debug, Default, PartialEq)]
@@ -223,7 +227,15 @@ impl Journal {
 /// Writes everything to a new file and puts it into the place of the old one.
 fn write_anew(path: &Path, saved: &Saved) -> io::Result<(File, u64)> {
     let temporary = path.with_extension("new");
-    let mut out = BufWriter::new(File::create(&temporary)?);
+    let file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(ONLY_OURS)
+        .open(&temporary)?;
+    // A file that was left behind keeps the mode it had.
+    file.set_permissions(Permissions::from_mode(ONLY_OURS))?;
+    let mut out = BufWriter::new(file);
     write_batch(
         &mut out,
         saved.revision,
@@ -350,6 +362,19 @@ mod tests {
         drop(kept);
         let (_kept, saved) = LastGood::open(dir.path(), "lb").unwrap();
         assert_eq!((names(&saved), saved.lost), (vec!["a", "c"], 0));
+    }
+
+    #[test]
+    fn nobody_else_may_read_the_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("accepted-lb.jsonl");
+        for left_behind in [&path, &path.with_extension("new")] {
+            fs::write(left_behind, "").unwrap();
+            fs::set_permissions(left_behind, Permissions::from_mode(0o644)).unwrap();
+        }
+        let _kept = LastGood::open(dir.path(), "lb").unwrap();
+        let mode = fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
     }
 
     #[test]

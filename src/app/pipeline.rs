@@ -175,10 +175,14 @@ impl Pipeline {
             let verdict = self.judge(&unit, text, warnings);
             verdicts.push((unit, verdict));
         }
-        for (unit, mut diagnostics) in rendered.failed {
-            fail_closed(&self.renderer, &unit, &mut diagnostics);
+        for (unit, diagnostics) in rendered.failed {
             self.warn(&unit, Vec::new());
-            verdicts.push((unit, Verdict::Bad(diagnostics)));
+            let asks_for_password = asks_for_password(&self.renderer, &unit);
+            let verdict = Verdict::Bad {
+                diagnostics,
+                asks_for_password,
+            };
+            verdicts.push((unit, verdict));
         }
         for unit in rendered.removed {
             self.warn(&unit, Vec::new());
@@ -242,7 +246,10 @@ impl Pipeline {
             Err(mut diagnostics) => {
                 self.warn(unit, Vec::new());
                 self.renderer.name_keys(unit, &mut diagnostics);
-                Verdict::Bad(diagnostics)
+                Verdict::Bad {
+                    diagnostics,
+                    asks_for_password: config::asks_for_password(&text),
+                }
             }
         }
     }
@@ -448,20 +455,11 @@ impl Pipeline {
     }
 }
 
-/// A unit without a text cannot be asked whether it wants passwords. If its keys do, the form it had
-/// must not go on without them.
-pub(super) fn fail_closed(renderer: &Renderer, unit: &UnitName, diagnostics: &mut Vec<Diagnostic>) {
-    let key = format!("{unit}/basic_auth_secrets");
-    let value = renderer.snapshot().get(&key);
-    if value.is_some_and(|value| !value.trim_ascii().is_empty()) {
-        let message = "basic_auth_secrets asks for authentication, which this version cannot do";
-        diagnostics.push(
-            Diagnostic::error("auth-unavailable", message)
-                .in_unit(unit)
-                .for_key(key)
-                .help("the service stays away rather than open; remove the key if it may be open"),
-        );
-    }
+/// Whether the keys of a unit that could not be rendered say anything about authentication: without a
+/// text there is nothing else to ask.
+pub(super) fn asks_for_password(renderer: &Renderer, unit: &UnitName) -> bool {
+    let mut keys = renderer.snapshot().under(unit.as_str());
+    keys.any(|(key, _)| config::asks_for_password(&key[unit.as_str().len()..]))
 }
 
 /// Whose habits hold, if the balancer's unit is among these.

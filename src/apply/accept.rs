@@ -2,7 +2,7 @@
 //!
 //! A unit whose newest text is refused keeps the form it was last accepted in, alone; everybody else
 //! goes on. Two services that want one port are told apart by name, the same way on every node: the
-//! first has it. A service that asks for authentication we cannot give is not kept open: it goes.
+//! first has it. A refused text that asks for passwords does not leave a form in force that asks for none.
 //!
 //! Pure: verdicts come in, changes for the plan go out.
 
@@ -13,9 +13,6 @@ use crate::diag::Diagnostic;
 use crate::names::UnitName;
 use crate::plan::Change;
 
-/// Codes that close a service instead of leaving its last form in force.
-const FAIL_CLOSED: &[&str] = &["auth-unavailable"];
-
 /// What is known of a unit's newest text.
 #[derive(Debug)]
 pub enum Verdict {
@@ -23,7 +20,11 @@ pub enum Verdict {
         text: std::sync::Arc<str>,
         unit: Box<Unit>,
     },
-    Bad(Vec<Diagnostic>),
+    Bad {
+        diagnostics: Vec<Diagnostic>,
+        /// Whether it says anything about authentication: then no form without it stays in force.
+        asks_for_password: bool,
+    },
     Gone,
 }
 
@@ -44,6 +45,17 @@ impl Form {
             Unit::Balancer(_) => None,
         }
     }
+
+    /// Whether it is a service that asks nobody for a password.
+    fn is_open(&self) -> bool {
+        match &self.unit {
+            Unit::Service(service) => {
+                let policy = service.policy.as_ref();
+                policy.is_none_or(|policy| policy.auth.is_none())
+            }
+            Unit::Balancer(_) => false,
+        }
+    }
 }
 
 /// One unit: what it wants, what it had, what it has.
@@ -57,6 +69,8 @@ struct Standing {
     before: Option<Form>,
     /// Whether the saved config has a form of it.
     is_saved: bool,
+    /// Whether its last form was given up because it was open.
+    is_closed: bool,
     serving: Serving,
     /// What is wrong with the newest text itself.
     refused: Vec<Diagnostic>,
@@ -142,16 +156,15 @@ impl Court {
                     standing.wanted = Some(Form { text, unit: *unit });
                     standing.refused.clear();
                 }
-                Verdict::Bad(diagnostics) => {
+                Verdict::Bad {
+                    diagnostics,
+                    asks_for_password,
+                } => {
                     standing.wanted = None;
-                    if diagnostics
-                        .iter()
-                        .any(|d| FAIL_CLOSED.contains(&d.code.as_str()))
-                    {
-                        standing.accepted = None;
-                        standing.before = None;
-                    }
                     standing.refused = diagnostics;
+                    if asks_for_password {
+                        standing.close_if_open(&unit);
+                    }
                 }
                 Verdict::Gone => {
                     standing.wanted = None;
@@ -353,6 +366,7 @@ impl Standing {
             .push((unit.clone(), Some(form.unit.clone())));
         decision.saved.push((unit.clone(), Some(form.text.clone())));
         self.is_saved = true;
+        self.is_closed = false;
         self.refused.clear();
         self.serving = Serving::Accepted;
         self.before = self
@@ -388,6 +402,27 @@ impl Standing {
                 self.is_saved = true;
             }
             _ => {}
+        }
+    }
+
+    /// Forgets forms that let everybody in.
+    fn close_if_open(&mut self, unit: &UnitName) {
+        if self.before.as_ref().is_some_and(Form::is_open) {
+            self.before = None;
+        }
+        if self.accepted.as_ref().is_some_and(Form::is_open) {
+            self.accepted = None;
+            self.is_closed = true;
+        }
+        if self.is_closed && self.accepted.is_none() {
+            self.refused.push(
+                Diagnostic::error(
+                    "closed",
+                    "the service is closed: it asks for authentication and was last accepted without",
+                )
+                .in_unit(unit)
+                .help("put the other problems right, or remove what asks for authentication"),
+            );
         }
     }
 

@@ -8,6 +8,7 @@
 //! called what the keys are called. `docs/config.md` lists them.
 
 mod address;
+mod auth;
 mod balancer;
 mod fields;
 mod service;
@@ -17,6 +18,7 @@ mod tests;
 mod unit;
 pub mod values;
 
+pub use auth::{BasicAuth, User, Users, asks_for_password};
 pub use balancer::BALANCER_FIELDS;
 pub use service::SERVICE_FIELDS;
 pub use sticky::{CookieMode, CookieValue, Sticky, StickyCookie, directive};

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::address::{Query, host, path, upstream};
+use super::auth;
 use super::fields::{Fields, name};
 use super::sticky::sticky;
 use super::unit::{
@@ -42,6 +43,8 @@ pub const SERVICE_FIELDS: &[&str] = &[
     "cookie_value",
     "sticky_session_cookie",
     "basic_auth_secrets",
+    "basic_auth_realm",
+    "basic_auth_forward",
     "custom_settings",
     "upstreams",
 ];
@@ -93,8 +96,12 @@ pub(super) fn service(fields: &mut Fields<'_>, compat: Compat) -> Option<Service
         .flatten();
     let max_queue = fields.read("max_queue", |text| values::count(text, MAX_QUEUE));
     not_yet(fields);
+    let auth = auth::basic_auth(fields, service_name.as_ref(), &mode);
     let policy = match mode {
-        Mode::Http(_) => policy(fields, compat),
+        Mode::Http(_) => Policy {
+            auth,
+            ..policy(fields, compat)
+        },
         Mode::Tcp { .. } => Policy::default(),
     };
     let upstreams = upstreams(fields);
@@ -299,17 +306,8 @@ fn health_check(fields: &mut Fields<'_>) -> HealthCheck {
     }
 }
 
-/// What Kontena's keys can say and this version cannot do. Passwords are the exception to going
-/// live with a warning: a service that asks for them is never open without.
+/// What Kontena's keys can say and this version cannot do.
 fn not_yet(fields: &mut Fields<'_>) {
-    if fields.is_set("basic_auth_secrets") {
-        fields.error(
-            "auth-unavailable",
-            "basic_auth_secrets",
-            "basic_auth_secrets asks for authentication, which this version cannot do",
-            "the service stays away rather than open; remove the key if it may be open",
-        );
-    }
     if fields.is_set("custom_settings") {
         fields.warn(
             "not-honoured",

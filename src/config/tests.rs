@@ -152,7 +152,7 @@ fn a_service_with_a_name_alone_takes_every_path() {
     assert_eq!(routes("service: {name: web}").paths, ["/"]);
     // Written empty is not written, whatever the field.
     let empty = "service: {name: web, virtual_hosts: '', virtual_path: ' ', balance: '', mode: ~,\
-                 upstreams: , basic_auth_secrets: '', timeout_server: '', default: ''}";
+                 upstreams: , timeout_server: '', default: ''}";
     assert_eq!(routes(empty).paths, ["/"]);
     assert_eq!(
         routes("service: {name: w, virtual_hosts: [a.b]}").paths,
@@ -356,18 +356,13 @@ fn health_check_kind_follows_the_word_and_the_uri() {
 }
 
 #[test]
-fn a_service_that_asks_for_passwords_is_refused_and_the_other_old_keys_only_warn() {
+fn old_keys_that_are_not_honoured_only_warn() {
     check(
-        "service:\n  name: web\n  basic_auth_secrets: 'user a password b'\n  custom_settings: 'x'\n",
+        "service:\n  name: web\n  custom_settings: 'x'\n",
         &[
-            "error:3:23: basic_auth_secrets asks for authentication, which this version cannot do; the service stays away rather than open; remove the key if it may be open",
-            "warning:4:20: custom_settings is not honoured: it is written in another program's language; use the fields of this program, see docs/keys.md",
+            "warning:3:20: custom_settings is not honoured: it is written in another program's language; use the fields of this program, see docs/keys.md",
         ],
     );
-    field("basic_auth_secrets: [x]", "asks for authentication");
-    field("basic_auth_secrets: {x: y}", "asks for authentication");
-    let live = parsed("service: {name: web, custom_settings: 'x'}").unwrap();
-    assert_eq!(live.warnings.len(), 1);
 }
 
 #[test]
@@ -477,7 +472,7 @@ fn a_refusal_is_kept_when_a_hundred_warnings_stand_before_it() {
         hosts.join(",")
     );
     let report = parsed(&text).unwrap_err();
-    assert!(report.iter().any(|d| d.code == "auth-unavailable"));
+    assert!(report.iter().any(|d| d.code == "bad-value"));
 }
 
 proptest! {

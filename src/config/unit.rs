@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use super::auth::BasicAuth;
 use super::sticky::Sticky;
 pub use crate::balance::Balance;
 use crate::names::{ServiceName, UpstreamName};
@@ -47,6 +48,8 @@ pub struct Service {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Policy {
     pub rules: Rules,
+    /// Who may come in, once the rules let a request pass; `None`: everybody.
+    pub auth: Option<BasicAuth>,
     pub sticky: Option<Sticky>,
 }
 

@@ -135,6 +135,11 @@ impl Secret {
         matches!(self.0, Form::Plain(_) | Form::Sha1(_))
     }
 
+    /// Whether it was written openly.
+    pub fn is_plain(&self) -> bool {
+        matches!(self.0, Form::Plain(_))
+    }
+
     /// Whether whoever reads the hash can try passwords at the speed of a graphics card.
     pub fn is_weak(&self) -> bool {
         matches!(self.0, Form::Sha1(_))

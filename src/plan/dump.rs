@@ -97,6 +97,16 @@ impl ServiceText {
             config.max_connections.map(|n| n.to_string()),
         );
         option("max_queue", config.max_queue.map(|n| n.to_string()));
+        if let Some(auth) = config
+            .policy
+            .as_ref()
+            .and_then(|policy| policy.auth.as_ref())
+        {
+            // Nothing that depends on a secret: who reads a plan could try passwords against it.
+            let forward = if auth.forward { ", forwarded" } else { "" };
+            let text = format!("{} users, realm {}{forward}", auth.users.len(), auth.realm);
+            option("basic_auth", Some(text));
+        }
         let (mode, hosts, paths) = match &config.mode {
             Mode::Http(routes) => {
                 option(

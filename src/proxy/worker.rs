@@ -24,7 +24,7 @@ use crate::proxy::listen::{Accepted, Bound, Protocol, accept_all};
 use crate::proxy::pipe::Pipes;
 use crate::proxy::timer::{Cutter, TICK, Wheel};
 use crate::proxy::upstream::Pools;
-use crate::proxy::{http, tcp};
+use crate::proxy::{auth, http, tcp};
 
 /// A worker may have this many connections more than the one with the fewest, and a quarter of
 /// those, before it hands a fresh one over.
@@ -34,6 +34,8 @@ const UNEVEN: usize = 8;
 pub struct Shared {
     pub published: Arc<Published>,
     pub pages: Pages,
+    /// Where passwords are checked.
+    pub(crate) passwords: auth::Pool,
     /// Client connections by worker.
     connections: Vec<CachePadded<AtomicUsize>>,
     /// Requests that were refused for what they are, by no fault of an upstream.
@@ -92,6 +94,7 @@ impl Fleet {
         let shared = Arc::new(Shared {
             published,
             pages,
+            passwords: auth::Pool::start()?,
             connections: (0..count).map(|_| CachePadded::default()).collect(),
             rejected: AtomicU64::new(0),
         });

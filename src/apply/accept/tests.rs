@@ -15,10 +15,16 @@ fn tcp(name: &str, port: u16) -> (UnitName, Verdict) {
 }
 
 fn bad(unit: &str, code: &str) -> (UnitName, Verdict) {
-    (
-        unit.into(),
-        Verdict::Bad(vec![Diagnostic::error(code, "no")]),
-    )
+    bad_that_asks(unit, code, false)
+}
+
+fn bad_that_asks(unit: &str, code: &str, asks_for_password: bool) -> (UnitName, Verdict) {
+    let diagnostics = vec![Diagnostic::error(code, "no")];
+    let verdict = Verdict::Bad {
+        diagnostics,
+        asks_for_password,
+    };
+    (unit.into(), verdict)
 }
 
 /// `+unit:port`, `+unit` or `-unit` for each change.
@@ -79,15 +85,41 @@ fn a_bad_text_leaves_the_last_good_form_in_force_and_heals_with_a_good_one() {
 }
 
 #[test]
-fn authentication_that_cannot_be_had_takes_the_service_away() {
+fn a_refused_text_that_asks_for_passwords_closes_a_form_that_asks_for_none() {
     let mut court = Court::default();
-    court.decide(vec![good(
-        "services/web",
-        "service: {name: web, mode: http}",
-    )]);
-    let decision = court.decide(vec![bad("services/web", "auth-unavailable")]);
+    let open = "service: {name: web, mode: http}";
+    let closed = "error: services/web: the service is closed: it asks for authentication and was last \
+                  accepted without; put the other problems right, or remove what asks for authentication";
+    let told = |court: &Court| {
+        let refused = court.refused_unit(&"services/web".into());
+        let diagnostics = refused.map(|r| r.diagnostics).unwrap_or_default();
+        let told = diagnostics.iter().map(ToString::to_string);
+        told.collect::<Vec<_>>()
+    };
+    court.decide(vec![good("services/web", open)]);
+    let asks = || vec![bad_that_asks("services/web", "bad-value", true)];
+    let decision = court.decide(asks());
     assert_eq!(changes(&decision), ["-services/web"]);
     assert_eq!(decision.saved, [("services/web".into(), None)]);
+    assert_eq!(told(&court), ["error: no", closed]);
+    // As long as nothing good comes, whatever else is wrong.
+    court.decide(asks());
+    assert_eq!(told(&court), ["error: no", closed]);
+    court.decide(vec![bad("services/web", "bad-value")]);
+    assert_eq!(refused(&court), ["services/web bad-value absent"]);
+    let decision = court.decide(vec![good("services/web", open)]);
+    assert_eq!(changes(&decision), ["+services/web"]);
+    assert!(told(&court).is_empty());
+}
+
+#[test]
+fn a_refused_text_that_asks_for_passwords_leaves_a_form_that_asks_too() {
+    let mut court = Court::default();
+    let asking = "service: {name: web, basic_auth_secrets: user joe insecure-password a}";
+    court.decide(vec![good("services/web", asking)]);
+    let decision = court.decide(vec![bad_that_asks("services/web", "bad-value", true)]);
+    assert!(decision.changes.is_empty() && decision.saved.is_empty());
+    assert_eq!(refused(&court), ["services/web bad-value last good"]);
 }
 
 #[test]

@@ -4,6 +4,7 @@
 //! the request to a service, and what happens to the connection afterwards. [`exchange`] takes one
 //! request to an upstream and its answer back; [`relay`] moves bodies.
 
+mod auth;
 mod exchange;
 mod fault;
 mod id;
@@ -23,6 +24,7 @@ use tokio::net::TcpStream;
 
 use crate::balance::client_hash;
 use crate::config::Balancer;
+use crate::proxy::auth::Recent;
 use crate::proxy::buffers::Input;
 use crate::proxy::http1::{FieldId, Forwarded, RequestHead, ResponseHead};
 use crate::proxy::io::{is_silent, read, shutdown_write};
@@ -48,6 +50,8 @@ const LOGGED_PER_SECOND: u32 = 10;
 pub(crate) struct Scratch {
     requests: RefCell<Vec<Box<RequestHead>>>,
     responses: RefCell<Vec<Box<ResponseHead>>>,
+    /// Passwords that were right lately.
+    right: RefCell<Recent>,
     /// The second that lines were counted in, and how many.
     logged: Cell<(u64, u32)>,
 }

@@ -21,7 +21,7 @@ use crate::proxy::http1::{
 };
 use crate::proxy::io::{read, unless_reset, write_all};
 use crate::proxy::tunnel::{Early, Lender, tunnel};
-use crate::rules::Edits;
+use crate::rules::{Edits, FieldEdit};
 
 impl Client {
     /// Serves the request whose bytes are in `input` or about to come, and leaves there what came
@@ -127,6 +127,19 @@ impl Client {
                 .await
         {
             return next;
+        }
+        if let Some(auth) = policy.and_then(|policy| policy.auth.as_ref()) {
+            if let Err(next) = self
+                .authorize(auth, service, balancer, input, head, &id)
+                .await
+            {
+                return next;
+            }
+            if !auth.forward {
+                // First: an `Authorization` that rules set is for the application.
+                let name = "authorization".to_owned();
+                edits.fields.insert(0, FieldEdit::Remove { name });
+            }
         }
         let sticky = policy.and_then(|policy| policy.sticky.as_ref());
         let sticky = sticky.map(|sticky| {
