@@ -263,3 +263,27 @@ fn a_secret_does_not_show_itself() {
         );
     }
 }
+
+/// `cargo test --lib -- --ignored --nocapture what_a_check_costs`
+#[test]
+#[ignore = "a measurement"]
+fn what_a_check_costs() {
+    let settings = [
+        "$1$abcdefgh$",
+        "$5$abcdefgh$",
+        "$6$abcdefgh$",
+        "$5$rounds=1000000$abcdefgh$",
+        "$6$rounds=1000000$abcdefgh$",
+        "$2b$05$abcdefghijklmnopqrstuu",
+        "$2b$12$abcdefghijklmnopqrstuu",
+        "$2b$14$abcdefghijklmnopqrstuu",
+        "$y$j9T$abcdefgh$",
+        "$y$jBT$abcdefgh$",
+    ];
+    for hash in crypt("sesame", &settings.map(str::to_owned)) {
+        let secret: Secret = hash.parse().unwrap();
+        let started = std::time::Instant::now();
+        assert!(secret.verify(b"sesame"));
+        println!("{:?} for {hash}", started.elapsed());
+    }
+}
