@@ -16,7 +16,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use fastrand::Rng;
-use pointsman::config::{self, Balancer};
+use pointsman::config::{self, Balancer, Unit};
 use pointsman::names::UnitName;
 use pointsman::plan::Plan;
 use support::etcd::Etcd;
@@ -182,14 +182,21 @@ fn full_build(path: &Path) -> String {
             units.extend(batch.drain(..));
         }
     }
-    let defaults = Balancer::default();
+    let mut defaults = Balancer::default();
+    if let Some(Some(text)) = units.get("balancer")
+        && let Ok(accepted) = config::parse(&"balancer".into(), text, &defaults)
+        && let Unit::Balancer(balancer) = accepted.unit
+    {
+        // Whose habits hold decides how services are read.
+        defaults.compat = balancer.compat;
+    }
     let changes = units.into_iter().filter_map(|(name, text)| {
         let unit = UnitName::from(name.as_str());
         let accepted = config::parse(&unit, &text?, &defaults);
         let accepted = accepted.unwrap_or_else(|e| panic!("{name} was accepted: {e:?}"));
         Some((unit, Some(accepted.unit)))
     });
-    Plan::new(defaults.clone()).with(changes).dump()
+    Plan::new(Balancer::default()).with(changes).dump()
 }
 
 /// Refused units, and whether only another service's port stands in the way.
