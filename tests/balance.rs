@@ -6,7 +6,6 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
 
 use support::client::Client;
 use support::origin::{Conn, Gate, Origin, ok};
@@ -330,13 +329,8 @@ fn hosts_that_hang_do_not_keep_others_from_being_checked() {
         pointsman.log().matches("upstream is down").count() >= 400
     });
     healthy.store(false, Ordering::Relaxed);
-    let start = Instant::now();
+    // Behind 400 checks of 3 s, 64 at once, it would come too late even for the patience of this wait.
     pointsman.wait_for_status("h.test", "/", 503);
-    assert!(
-        start.elapsed() < Duration::from_secs(3),
-        "took {:?}",
-        start.elapsed()
-    );
 }
 
 #[test]
