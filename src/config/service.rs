@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::address::{Query, host, path, upstream};
 use super::fields::{Fields, name};
-use super::sticky::sticky;
+use super::policy;
 use super::unit::{
     CheckKind, Compat, HealthCheck, HttpRoutes, Mode, Policy, Service, ServiceTimeouts, Upstream,
 };
@@ -38,6 +38,18 @@ pub const SERVICE_FIELDS: &[&str] = &[
     "retries",
     "max_connections",
     "max_queue",
+    "allow",
+    "deny",
+    "redirects",
+    "redirect_code",
+    "force_ssl",
+    "force_ssl_port",
+    "request_headers",
+    "response_headers",
+    "pass_host_header",
+    "max_body_size",
+    "maintenance",
+    "error_pages",
     "cookie",
     "cookie_value",
     "sticky_session_cookie",
@@ -57,6 +69,16 @@ const HTTP_ONLY: &[&str] = &[
     "virtual_path",
     "keep_virtual_path",
     "default",
+    "redirects",
+    "redirect_code",
+    "force_ssl",
+    "force_ssl_port",
+    "request_headers",
+    "response_headers",
+    "pass_host_header",
+    "max_body_size",
+    "maintenance",
+    "error_pages",
     "cookie",
     "cookie_value",
     "sticky_session_cookie",
@@ -69,7 +91,7 @@ pub(super) fn service(fields: &mut Fields<'_>, compat: Compat) -> Option<Service
     if service_name.is_none() && !fields.is_set("name") {
         fields.missing("name", "write the service's name, as in name: \"web\"");
     }
-    let mode = match word_of_mode(fields) {
+    let mut mode = match word_of_mode(fields) {
         Word::Http => Mode::Http(routes(fields, compat)),
         Word::Tcp => tcp(fields),
     };
@@ -93,9 +115,9 @@ pub(super) fn service(fields: &mut Fields<'_>, compat: Compat) -> Option<Service
         .flatten();
     let max_queue = fields.read("max_queue", |text| values::count(text, MAX_QUEUE));
     not_yet(fields);
-    let policy = match mode {
-        Mode::Http(_) => policy(fields, compat),
-        Mode::Tcp { .. } => Policy::default(),
+    let policy = match &mut mode {
+        Mode::Http(routes) => policy::http(fields, routes, compat),
+        Mode::Tcp { .. } => policy::tcp(fields),
     };
     let upstreams = upstreams(fields);
     Some(Service {
@@ -110,13 +132,6 @@ pub(super) fn service(fields: &mut Fields<'_>, compat: Compat) -> Option<Service
         max_queue,
         policy: (policy != Policy::default()).then(|| Arc::new(policy)),
     })
-}
-
-fn policy(fields: &mut Fields<'_>, compat: Compat) -> Policy {
-    Policy {
-        sticky: sticky(fields, compat),
-        ..Policy::default()
-    }
 }
 
 pub(super) const RETRIES: std::ops::RangeInclusive<u32> = 0..=100;
@@ -217,6 +232,7 @@ fn routes(fields: &mut Fields<'_>, compat: Compat) -> HttpRoutes {
         paths: paths.into_iter().collect(),
         keep_virtual_path: keep_virtual_path(fields, compat),
         is_default: fields.read("default", values::boolean).unwrap_or(false),
+        redirected: Vec::new(),
     }
 }
 

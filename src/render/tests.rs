@@ -193,7 +193,7 @@ fn a_failed_unit_is_told_again_when_it_heals_to_the_text_it_had() {
     assert_eq!(
         said(&rendered.failed[0].1),
         [
-            "error: services/a:20:24: http-service.tera: the value of services/a/balance is no UTF-8 \
+            "error: services/a:28:24: http-service.tera: the value of services/a/balance is no UTF-8 \
           text from byte 1 on (key services/a/balance); write the value again as text"
         ]
     );
