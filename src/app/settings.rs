@@ -129,7 +129,7 @@ fn balancer_with(
 fn challenges() -> Vec<(String, String)> {
     let named = std::env::vars_os().filter_map(|(name, value)| {
         let token = name.to_str()?.strip_prefix(CHALLENGE)?.to_owned();
-        Some((token, value.to_string_lossy().into_owned()))
+        (!value.is_empty()).then(|| (token, value.to_string_lossy().into_owned()))
     });
     named.collect()
 }
