@@ -143,7 +143,10 @@ impl Client {
         if let Some(reply) = policy.and_then(Reply::of_maintenance) {
             return self.reply(reply, service, input, head, &id).await;
         }
-        let service = service.stand_in.as_ref().unwrap_or(service);
+        let service = match policy {
+            Some(_) => service.stand_in.as_ref().unwrap_or(service),
+            None => service,
+        };
         let policy = service.config.policy.as_deref();
         let max_body = policy
             .and_then(|policy| policy.max_body_size)
