@@ -621,6 +621,42 @@ fn another_upstream_stands_in_during_maintenance() {
 }
 
 #[test]
+fn a_tunnel_to_an_upstream_that_stood_in_is_cut_when_it_has_left_and_clients_keep_their_own() {
+    let origin = Origin::saying("web");
+    let tunnels = Origin::scripted(|conn| {
+        while let Some(request) = conn.request() {
+            if !request.head.has("upgrade") {
+                conn.send(ok("stand-in"));
+                continue;
+            }
+            conn.send(
+                "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n",
+            );
+            conn.rest();
+        }
+    });
+    let service = web(&origin).key("cookie", "SRV insert");
+    let pointsman = Pointsman::builder()
+        .service(&service)
+        .setting("timeout_drain", "0")
+        .start();
+    let stands_in = || pointsman.plan().dump.contains("maintenance:");
+    let cookie = pointsman.get(HOST, "/");
+    assert!(cookie.head.has("set-cookie"));
+    pointsman.put("services/web/maintenance", tunnels.addr().to_string());
+    wait_until("another one stands in", stands_in);
+    let response = pointsman.get(HOST, "/");
+    assert_eq!(response.text(), "stand-in");
+    assert!(!response.head.has("set-cookie"));
+    let mut client = pointsman.client();
+    client.send("GET / HTTP/1.1\r\nHost: h.test\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n");
+    assert_eq!(client.head().status(), 101);
+    pointsman.put("services/web/maintenance", "false");
+    wait_until("nobody stands in", || !stands_in());
+    client.assert_closed();
+}
+
+#[test]
 fn an_upstream_that_stands_in_and_is_not_there_is_503() {
     let origin = Origin::saying("web");
     let nobody = local(free_port()).to_string();
