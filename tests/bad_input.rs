@@ -329,7 +329,7 @@ fn cases(town: &Town) -> Vec<Case> {
             "services/web",
             "services/web/virtual_hosts",
             vec![b'a'; 10_000_000],
-            "error: services/web:20:24: http-service.tera: the value of \
+            "error: services/web:28:24: http-service.tera: the value of \
              services/web/virtual_hosts cannot be used: 10000000 bytes, a value has at most \
              1048576 (key services/web/virtual_hosts); write it again, or remove the key",
         ),
@@ -337,7 +337,7 @@ fn cases(town: &Town) -> Vec<Case> {
             "services/web",
             "services/web/virtual_hosts",
             vec![b'a'; 500_000],
-            "error: services/web:20:24: http-service.tera: the value of \
+            "error: services/web:28:24: http-service.tera: the value of \
              services/web/virtual_hosts has 500000 bytes and may have 262144 \
              (key services/web/virtual_hosts)",
         ),
@@ -345,7 +345,7 @@ fn cases(town: &Town) -> Vec<Case> {
             "services/web",
             "services/web/virtual_hosts",
             b"web.test,\xff",
-            "error: services/web:20:24: http-service.tera: the value of \
+            "error: services/web:28:24: http-service.tera: the value of \
              services/web/virtual_hosts is no UTF-8 text from byte 10 on \
              (key services/web/virtual_hosts); write the value again as text",
         ),

@@ -338,7 +338,7 @@ fn render_prints_texts_of_all_units_or_of_one() {
 fn a_unit_whose_template_fails_says_so_where_its_text_is_asked_for() {
     let dir = keys(WEB);
     fs::write(dir.path().join("keys/services/web/balance"), b"\xff").expect("write");
-    let line = "error: services/web:20:24: http-service.tera: the value of services/web/balance is \
+    let line = "error: services/web:28:24: http-service.tera: the value of services/web/balance is \
                 no UTF-8 text from byte 1 on (key services/web/balance); write the value again as text\n";
     let all = run(&["render", "--store", &store(&dir)]);
     assert_eq!(err(&all), line);

@@ -110,13 +110,18 @@ fn built_in_templates_know_every_field_and_no_other() {
     ] {
         for field in fields.iter().filter(|field| !not_keys.contains(field)) {
             let key = match *field {
-                "upstreams" => format!("{dir}/upstreams/x"),
+                "upstreams" | "error_pages" => format!("{dir}/{field}/x"),
+                "acme" => "acme/?".to_owned(),
                 field => format!("{dir}/{field}"),
             };
             let (_, diagnostics) = judge(&[(&key, b"?")]);
             let named: Vec<_> = diagnostics
                 .iter()
-                .filter(|d| d.key.as_deref() == Some(key.as_str()))
+                .filter(|d| match &d.key {
+                    Some(of) => *of == key,
+                    // Where the key is a directory, the field alone is named.
+                    None => d.field.as_deref() == Some(field),
+                })
                 .map(|d| d.code.as_str())
                 .collect();
             assert!(!named.is_empty(), "{key} reaches no field");

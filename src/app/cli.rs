@@ -124,7 +124,8 @@ pub struct RunArgs {
     /// Threads that forward traffic [default: one per CPU]
     #[arg(long, env = "LB_WORKERS", value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub workers: Option<u16>,
-    /// A directory with our own answers: 503.html and the like
+    /// A directory with our own answers: bodies as 503.html, whole answers in HAProxy's form as
+    /// 503.http
     #[arg(long, env = "LB_ERROR_PAGES", value_name = "DIR")]
     pub error_pages: Option<PathBuf>,
 }
@@ -275,6 +276,30 @@ pub struct SettingArgs {
     /// Networks whose X-Forwarded-* headers are believed [default: none]
     #[arg(long, env = "LB_TRUSTED_PROXIES", value_name = "NETS")]
     pub trusted_proxies: Option<String>,
+    /// A path that is answered 200 as long as the program runs, from its start on [default: none]
+    #[arg(long, env = "LB_HEALTH_URI", value_name = "PATH")]
+    pub health_uri: Option<String>,
+    /// A path that is answered 200 from the first good configuration on, until the node drains; 503
+    /// else [default: none]
+    #[arg(long, env = "LB_READY_URI", value_name = "PATH")]
+    pub ready_uri: Option<String>,
+    /// A path at which the HTTP listeners show the balancer's figures [default: none]
+    #[arg(long, env = "LB_STATS_URI", value_name = "PATH")]
+    pub stats_uri: Option<String>,
+    /// Who may see them: USER:PASSWORD, one on each line, or none for everybody
+    #[arg(
+        long,
+        env = "LB_STATS_AUTH",
+        value_name = "USERS",
+        hide_env_values = true
+    )]
+    pub stats_auth: Option<String>,
+    /// Send plain requests of all services to https [default: false]
+    #[arg(long, env = "LB_FORCE_SSL", value_name = "BOOL")]
+    pub force_ssl: Option<String>,
+    /// The port of https that they are sent to [default: 443]
+    #[arg(long, env = "LB_FORCE_SSL_PORT", value_name = "PORT")]
+    pub force_ssl_port: Option<String>,
 }
 
 #[derive(Debug, Args)]

@@ -100,7 +100,14 @@ async fn run_until_signal(args: RunArgs) -> anyhow::Result<ExitCode> {
     });
     let tree = settings::tree(&specs, &store_options);
     let (last_good, saved) = open_last_good(&args.state_dir, &tree);
-    let applier = Applier::new(fleet, http, args.tcp_address);
+    let mut applier = Applier::new(fleet, http, args.tcp_address);
+    if defaults
+        .front
+        .as_ref()
+        .is_some_and(|front| front.answers_from_the_start())
+    {
+        applier.open_http();
+    }
     let mut pipeline = Pipeline::new(
         templates.clone(),
         defaults,

@@ -16,6 +16,9 @@ use crate::store::{EtcdOptions, StoreOptions, StoreSpec};
 /// Kontena's keys are below this, whatever the balancer is called.
 const KONTENA_ROOT: &str = "kontena/haproxy/";
 
+/// Variables of this name and a token say what is answered to an ACME challenge.
+const CHALLENGE: &str = "ACME_CHALLENGE_";
+
 /// An error page may have this many bytes.
 const MAX_PAGE: u64 = 256 * 1024;
 
@@ -78,6 +81,14 @@ pub(super) fn tree(specs: &[StoreSpec], options: &StoreOptions) -> String {
 /// The balancer as the flags say, over the built-in defaults, and what is odd about it. Judged as a
 /// unit is judged.
 pub(super) fn balancer(args: &SettingArgs, root: &str) -> anyhow::Result<(Balancer, Vec<String>)> {
+    balancer_with(args, root, &challenges())
+}
+
+fn balancer_with(
+    args: &SettingArgs,
+    root: &str,
+    challenges: &[(String, String)],
+) -> anyhow::Result<(Balancer, Vec<String>)> {
     let mut text = String::from("balancer:\n");
     let flags = args.flags();
     let compat = if root.trim_start_matches('/').starts_with(KONTENA_ROOT) {
@@ -91,6 +102,14 @@ pub(super) fn balancer(args: &SettingArgs, root: &str) -> anyhow::Result<(Balanc
             _ => value.unwrap_or_default(),
         };
         text += &format!("  {name}: {}\n", serde_json::Value::from(value));
+    }
+    text += "  acme:\n";
+    for (token, answer) in challenges {
+        let (token, answer) = (
+            serde_json::Value::from(token.as_str()),
+            serde_json::Value::from(answer.as_str()),
+        );
+        text += &format!("    {token}: {answer}\n");
     }
     let unit = UnitName::from("flags");
     match config::parse(&unit, &text, &Balancer::default()) {
@@ -106,20 +125,28 @@ pub(super) fn balancer(args: &SettingArgs, root: &str) -> anyhow::Result<(Balanc
     }
 }
 
+/// What the environment answers to ACME challenges, as Kontena's load balancer was told them.
+fn challenges() -> Vec<(String, String)> {
+    let named = std::env::vars_os().filter_map(|(name, value)| {
+        let token = name.to_str()?.strip_prefix(CHALLENGE)?.to_owned();
+        (!value.is_empty()).then(|| (token, value.to_string_lossy().into_owned()))
+    });
+    named.collect()
+}
+
 fn told_of_flag(problem: &Diagnostic) -> String {
     let field = problem.field.as_deref().unwrap_or_default();
     let help = problem.help.as_ref().map(|h| format!("; {h}"));
-    format!(
-        "--{}: {}{}",
-        field.replace('_', "-"),
-        problem.message,
-        help.unwrap_or_default()
-    )
+    let name = match field.strip_prefix("acme.") {
+        Some(token) => format!("{CHALLENGE}{token}"),
+        None => format!("--{}", field.replace('_', "-")),
+    };
+    format!("{name}: {}{}", problem.message, help.unwrap_or_default())
 }
 
 impl SettingArgs {
     /// Each flag under the name of its key.
-    fn flags(&self) -> [(&'static str, Option<&str>); 16] {
+    fn flags(&self) -> [(&'static str, Option<&str>); 22] {
         [
             ("compat", self.compat.as_deref()),
             ("timeout_head", self.timeout_head.as_deref()),
@@ -137,6 +164,12 @@ impl SettingArgs {
             ("max_queue", self.max_queue.as_deref()),
             ("retries", self.retries.as_deref()),
             ("trusted_proxies", self.trusted_proxies.as_deref()),
+            ("health_uri", self.health_uri.as_deref()),
+            ("ready_uri", self.ready_uri.as_deref()),
+            ("stats_uri", self.stats_uri.as_deref()),
+            ("stats_auth", self.stats_auth.as_deref()),
+            ("force_ssl", self.force_ssl.as_deref()),
+            ("force_ssl_port", self.force_ssl_port.as_deref()),
         ]
     }
 }
@@ -150,7 +183,8 @@ pub(super) fn reserved_ports(http: &[SocketAddr], stats: SocketAddr) -> HashMap<
         .collect()
 }
 
-/// Our own answers, with the operator's pages `STATUS.html` over the plain ones.
+/// Our own answers, with the operator's pages over the plain ones: bodies as `STATUS.html`, whole
+/// answers in HAProxy's form as `STATUS.http` or, to be asked for by name, `NAME.http`.
 pub(super) fn pages(dir: Option<&Path>) -> anyhow::Result<Pages> {
     let mut pages = Pages::default();
     let Some(dir) = dir else { return Ok(pages) };
@@ -159,16 +193,23 @@ pub(super) fn pages(dir: Option<&Path>) -> anyhow::Result<Pages> {
     for entry in entries {
         let path = entry?.path();
         let name = path.file_name().unwrap_or_default().to_string_lossy();
-        let Some(status) = name.strip_suffix(".html") else {
+        let html = name.strip_suffix(".html");
+        if html.is_none() && !name.ends_with(".http") {
             continue;
-        };
+        }
         let page = || format!("error page {}", path.display());
-        let status: u16 = status.parse().with_context(page)?;
         if path.metadata().with_context(page)?.len() > MAX_PAGE {
             bail!("{}: larger than {MAX_PAGE} bytes", page());
         }
-        let body = std::fs::read(&path).with_context(page)?;
-        if let Err(reason) = pages.set(status, "text/html; charset=utf-8", body) {
+        let bytes = std::fs::read(&path).with_context(page)?;
+        let set = match html {
+            Some(status) => {
+                let status = status.parse().with_context(page)?;
+                pages.set(status, "text/html; charset=utf-8", bytes)
+            }
+            None => pages.set_file(&name, &bytes),
+        };
+        if let Err(reason) = set {
             bail!("{}: {reason}", page());
         }
     }

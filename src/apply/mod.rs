@@ -64,6 +64,14 @@ impl Applier {
         self.fleet.shared.published.current()
     }
 
+    /// Lets HTTP connections in before there is any plan, for probes that ask from the start. Everything
+    /// else is told to come again.
+    pub fn open_http(&mut self) {
+        for sockets in std::mem::take(&mut self.waiting_http) {
+            self.open(sockets, Protocol::Http);
+        }
+    }
+
     /// Binds what the plan needs. The failures name the units to do without.
     pub fn stage(&self, plan: Plan) -> Result<Staged, Vec<(UnitName, Diagnostic)>> {
         let changes = self.current().plan.port_changes(&plan);
@@ -134,9 +142,9 @@ impl Applier {
         for (unit, _) in &changes {
             let (before, now) = (old.plan.service(unit), plan.service(unit));
             self.checker.follow(before, now);
-            for member in before.into_iter().flat_map(|s| s.members.iter()) {
+            for member in before.into_iter().flat_map(|s| s.all_members()) {
                 let id = member.state.id();
-                if !now.is_some_and(|s| s.members.iter().any(|m| m.state.id() == id)) {
+                if !now.is_some_and(|s| s.all_members().any(|m| m.state.id() == id)) {
                     gone.push(member.state.clone());
                 }
             }

@@ -3,7 +3,10 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use super::access;
 use super::fields::Fields;
+use super::front;
+use super::pages;
 use super::service::{MAX_QUEUE, RETRIES};
 use super::unit::{Balancer, Timeouts};
 use super::values::{self, Problem};
@@ -26,13 +29,20 @@ pub const BALANCER_FIELDS: &[&str] = &[
     "max_queue",
     "retries",
     "trusted_proxies",
+    "health_uri",
+    "ready_uri",
+    "stats_uri",
+    "stats_auth",
+    "force_ssl",
+    "force_ssl_port",
+    "error_pages",
+    "acme",
 ];
 
 /// A wait that ends: long enough for any long poll, short enough that nothing is held for ever.
 const TIMEOUT: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_hours(7 * 24);
 /// Nothing at all is a fair answer to how long to wait for what is left.
 const DRAIN: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_hours(7 * 24);
-const NETWORKS: usize = 1_000;
 
 /// The balancer as `defaults` has it, with what the fields say on top.
 pub(super) fn balancer(fields: &mut Fields<'_>, defaults: &Balancer) -> Balancer {
@@ -81,10 +91,12 @@ pub(super) fn balancer(fields: &mut Fields<'_>, defaults: &Balancer) -> Balancer
             .read("retries", |text| values::count(text, RETRIES))
             .unwrap_or(defaults.retries),
         trusted_proxies: if fields.is_set("trusted_proxies") {
-            trusted_proxies(fields)
+            access::networks(fields, "trusted_proxies")
         } else {
             defaults.trusted_proxies.clone()
         },
+        front: front::front(fields, defaults.front.as_ref()),
+        error_pages: pages::error_pages(fields, defaults.error_pages.as_ref()),
     }
 }
 
@@ -128,22 +140,9 @@ fn head_size(text: &str) -> Result<u32, Problem> {
         })
 }
 
-fn body_size(text: &str) -> Result<Option<u64>, Problem> {
+pub(super) fn body_size(text: &str) -> Result<Option<u64>, Problem> {
     if values::is_unlimited(text) {
         return Ok(None);
     }
     values::size(text).map(Some)
-}
-
-fn trusted_proxies(fields: &mut Fields<'_>) -> Vec<ipnet::IpNet> {
-    let mut networks = Vec::new();
-    for written in fields.items("trusted_proxies", NETWORKS) {
-        match values::network(written.text) {
-            Ok(network) => networks.push(network),
-            Err(problem) => fields.refuse("trusted_proxies", written, &problem),
-        }
-    }
-    networks.sort();
-    networks.dedup();
-    networks
 }

@@ -7,19 +7,32 @@
 //! The text has one top-level field, `service` or `balancer`, with flat fields below it that are
 //! called what the keys are called. `docs/config.md` lists them.
 
+mod access;
 mod address;
 mod auth;
 mod balancer;
 mod fields;
+mod front;
+mod headers;
+mod pages;
+mod policy;
+mod redirects;
 mod service;
 mod sticky;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_policy;
 mod unit;
 pub mod values;
 
+pub use access::Access;
 pub use auth::{BasicAuth, User, Users, asks_for_password};
 pub use balancer::BALANCER_FIELDS;
+pub use front::{Front, Stats, StatsUsers};
+pub use headers::HostHeader;
+pub use pages::{ErrorPage, ErrorPages, PAGE_STATUSES};
+pub use redirects::Redirects;
 pub use service::SERVICE_FIELDS;
 pub use sticky::{CookieMode, CookieValue, Sticky, StickyCookie, directive};
 pub use unit::*;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::address::{Query, host, path, upstream};
 use super::auth;
 use super::fields::{Fields, name};
-use super::sticky::sticky;
+use super::policy;
 use super::unit::{
     CheckKind, Compat, HealthCheck, HttpRoutes, Mode, Policy, Service, ServiceTimeouts, Upstream,
 };
@@ -39,6 +39,18 @@ pub const SERVICE_FIELDS: &[&str] = &[
     "retries",
     "max_connections",
     "max_queue",
+    "allow",
+    "deny",
+    "redirects",
+    "redirect_code",
+    "force_ssl",
+    "force_ssl_port",
+    "request_headers",
+    "response_headers",
+    "pass_host_header",
+    "max_body_size",
+    "maintenance",
+    "error_pages",
     "cookie",
     "cookie_value",
     "sticky_session_cookie",
@@ -60,6 +72,16 @@ const HTTP_ONLY: &[&str] = &[
     "virtual_path",
     "keep_virtual_path",
     "default",
+    "redirects",
+    "redirect_code",
+    "force_ssl",
+    "force_ssl_port",
+    "request_headers",
+    "response_headers",
+    "pass_host_header",
+    "max_body_size",
+    "maintenance",
+    "error_pages",
     "cookie",
     "cookie_value",
     "sticky_session_cookie",
@@ -72,7 +94,7 @@ pub(super) fn service(fields: &mut Fields<'_>, compat: Compat) -> Option<Service
     if service_name.is_none() && !fields.is_set("name") {
         fields.missing("name", "write the service's name, as in name: \"web\"");
     }
-    let mode = match word_of_mode(fields) {
+    let mut mode = match word_of_mode(fields) {
         Word::Http => Mode::Http(routes(fields, compat)),
         Word::Tcp => tcp(fields),
     };
@@ -97,12 +119,12 @@ pub(super) fn service(fields: &mut Fields<'_>, compat: Compat) -> Option<Service
     let max_queue = fields.read("max_queue", |text| values::count(text, MAX_QUEUE));
     not_yet(fields);
     let auth = auth::basic_auth(fields, service_name.as_ref(), &mode);
-    let policy = match mode {
-        Mode::Http(_) => Policy {
+    let policy = match &mut mode {
+        Mode::Http(routes) => Policy {
             auth,
-            ..policy(fields, compat)
+            ..policy::http(fields, routes, compat)
         },
-        Mode::Tcp { .. } => Policy::default(),
+        Mode::Tcp { .. } => policy::tcp(fields),
     };
     let upstreams = upstreams(fields);
     Some(Service {
@@ -117,13 +139,6 @@ pub(super) fn service(fields: &mut Fields<'_>, compat: Compat) -> Option<Service
         max_queue,
         policy: (policy != Policy::default()).then(|| Arc::new(policy)),
     })
-}
-
-fn policy(fields: &mut Fields<'_>, compat: Compat) -> Policy {
-    Policy {
-        sticky: sticky(fields, compat),
-        ..Policy::default()
-    }
 }
 
 pub(super) const RETRIES: std::ops::RangeInclusive<u32> = 0..=100;
@@ -224,6 +239,7 @@ fn routes(fields: &mut Fields<'_>, compat: Compat) -> HttpRoutes {
         paths: paths.into_iter().collect(),
         keep_virtual_path: keep_virtual_path(fields, compat),
         is_default: fields.read("default", values::boolean).unwrap_or(false),
+        redirected: Vec::new(),
     }
 }
 

@@ -111,6 +111,7 @@ fn a_full_service_is_read_into_its_checked_form() {
             paths: vec!["/a".into(), "/b".into()],
             keep_virtual_path: true,
             is_default: false,
+            redirected: Vec::new(),
         }),
         balance: Some(Balance::LeastConn),
         upstreams: vec![

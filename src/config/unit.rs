@@ -10,7 +10,12 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use super::access::Access;
 use super::auth::BasicAuth;
+use super::front::Front;
+use super::headers::HostHeader;
+use super::pages::ErrorPages;
+use super::redirects::Redirects;
 use super::sticky::Sticky;
 pub use crate::balance::Balance;
 use crate::names::{ServiceName, UpstreamName};
@@ -44,13 +49,38 @@ pub struct Service {
     pub policy: Option<Arc<Policy>>,
 }
 
-/// What an HTTP service does to requests and answers.
+/// What a service does to requests and answers. A TCP service has nothing of it but `access`.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Policy {
+    /// `request_headers`, `response_headers`.
     pub rules: Rules,
     /// Who may come in, once the rules let a request pass; `None`: everybody.
     pub auth: Option<BasicAuth>,
     pub sticky: Option<Sticky>,
+    /// `allow`, `deny`. 403.
+    pub access: Option<Access>,
+    /// `redirects`, `redirect_code`.
+    pub redirects: Option<Redirects>,
+    /// `force_ssl`; `None`: the balancer's.
+    pub force_ssl: Option<bool>,
+    /// `force_ssl_port`; `None`: the balancer's.
+    pub force_ssl_port: Option<u16>,
+    /// `pass_host_header`.
+    pub host_header: HostHeader,
+    /// `max_body_size`; `None`: the balancer's. `u64::MAX`: no limit, whatever the balancer says.
+    pub max_body_size: Option<u64>,
+    pub maintenance: Option<Maintenance>,
+    /// `error_pages`; shared, because a request takes hold of them.
+    pub error_pages: Option<Arc<ErrorPages>>,
+}
+
+/// `maintenance`: the service's upstreams get no requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Maintenance {
+    /// 503, and when to come again.
+    Closed,
+    /// Everything goes there instead.
+    At(SocketAddr),
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -74,6 +104,9 @@ pub struct HttpRoutes {
     pub keep_virtual_path: bool,
     /// `default`: takes what no route takes.
     pub is_default: bool,
+    /// Hosts that lead here, besides `hosts`, for what is redirected from them: with a path, or with
+    /// all below them where it is empty. Sorted, unique.
+    pub redirected: Vec<(HostPattern, String)>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -148,6 +181,10 @@ pub struct Balancer {
     pub retries: u32,
     /// `trusted_proxies`: networks whose forwarded headers are believed.
     pub trusted_proxies: Vec<IpNet>,
+    /// What is answered before all services; `None`, as in most balancers: nothing.
+    pub front: Option<Arc<Front>>,
+    /// `error_pages`: for all services, and for requests that reach none.
+    pub error_pages: Option<Arc<ErrorPages>>,
 }
 
 /// Every wait of the data plane. Defaults are Kontena's where it had one.
@@ -208,6 +245,8 @@ impl Default for Balancer {
             max_queue: 1024,
             retries: 3,
             trusted_proxies: Vec::new(),
+            front: None,
+            error_pages: None,
         }
     }
 }

@@ -4,8 +4,12 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use crate::config::{CheckKind, HostPattern, Mode, Sticky};
+use crate::config::{
+    Balancer, CheckKind, ErrorPage, ErrorPages, HostHeader, HostPattern, Maintenance, Mode, Policy,
+    Sticky,
+};
 use crate::plan::{Plan, Service};
+use crate::rules::{FieldEdit, RequestAction, RequestRule};
 
 #[derive(Serialize)]
 struct PlanText {
@@ -74,8 +78,122 @@ impl Plan {
             let nets: Vec<_> = b.trusted_proxies.iter().map(ToString::to_string).collect();
             text.insert("trusted_proxies", nets.join(","));
         }
+        front_text(b, &mut text);
         text
     }
+}
+
+/// What is answered before services. Of users and challenges only how many there are.
+fn front_text(balancer: &Balancer, text: &mut BTreeMap<&'static str, String>) {
+    let mut put = |name, value: Option<String>| value.map(|value| text.insert(name, value));
+    put(
+        "error_pages",
+        balancer.error_pages.as_deref().map(pages_text),
+    );
+    let Some(front) = &balancer.front else { return };
+    put("health_uri", front.health_uri.clone());
+    put("ready_uri", front.ready_uri.clone());
+    let stats = front.stats.as_ref();
+    put("stats_uri", stats.map(|stats| stats.uri.clone()));
+    put(
+        "stats_auth",
+        stats.map(|stats| format!("{:?}", stats.users)),
+    );
+    let challenges = front.acme.len();
+    put(
+        "acme",
+        (challenges > 0).then(|| format!("{challenges} challenges")),
+    );
+    put("force_ssl", front.force_ssl.then(|| "true".to_owned()));
+    put(
+        "force_ssl_port",
+        front.force_ssl_port.map(|p| p.to_string()),
+    );
+}
+
+fn policy_text(policy: &Policy, text: &mut BTreeMap<&'static str, String>) {
+    let mut put = |name, value: Option<String>| value.map(|value| text.insert(name, value));
+    if let Some(access) = &policy.access {
+        let (allow, deny) = access.lists();
+        put("allow", Some(allow).filter(|list| !list.is_empty()));
+        put("deny", Some(deny).filter(|list| !list.is_empty()));
+    }
+    if let Some(redirects) = &policy.redirects {
+        let lines: Vec<_> = redirects.lines().collect();
+        put("redirects", Some(lines.join(";")));
+        put("redirect_code", Some(redirects.code.to_string()));
+    }
+    put("force_ssl", policy.force_ssl.map(|on| on.to_string()));
+    put(
+        "force_ssl_port",
+        policy.force_ssl_port.map(|p| p.to_string()),
+    );
+    put(
+        "pass_host_header",
+        match &policy.host_header {
+            HostHeader::Client => None,
+            HostHeader::Upstream => Some("false".to_owned()),
+            HostHeader::Named(name) => Some(name.clone()),
+        },
+    );
+    put(
+        "max_body_size",
+        policy.max_body_size.map(|size| match size {
+            u64::MAX => "none".to_owned(),
+            size => size.to_string(),
+        }),
+    );
+    put(
+        "maintenance",
+        policy.maintenance.map(|maintenance| match maintenance {
+            Maintenance::Closed => "true".to_owned(),
+            Maintenance::At(address) => address.to_string(),
+        }),
+    );
+    put("error_pages", policy.error_pages.as_deref().map(pages_text));
+    let rules = &policy.rules;
+    let request = rules.request.iter().map(|rule| match rule {
+        RequestRule {
+            action: RequestAction::Field(edit),
+            when: None,
+        } => edit_text(edit),
+        rule => format!("{rule:?}"),
+    });
+    let request: Vec<_> = request.collect();
+    put(
+        "request_rules",
+        (!request.is_empty()).then(|| request.join("; ")),
+    );
+    let answer = rules.answer.iter().map(|rule| match &rule.when {
+        None => edit_text(&rule.edit),
+        Some(_) => format!("{rule:?}"),
+    });
+    let answer: Vec<_> = answer.collect();
+    put(
+        "answer_rules",
+        (!answer.is_empty()).then(|| answer.join("; ")),
+    );
+}
+
+fn edit_text(edit: &FieldEdit) -> String {
+    match edit {
+        FieldEdit::Set { name, value } => format!("set {name}: {}", value.escape_ascii()),
+        FieldEdit::Add { name, value } => format!("add {name}: {}", value.escape_ascii()),
+        FieldEdit::Remove { name } => format!("remove {name}"),
+        FieldEdit::Each { name, lines } => format!("each {name}: {lines:?}"),
+    }
+}
+
+fn pages_text(pages: &ErrorPages) -> String {
+    let mut pages: Vec<_> = pages
+        .iter()
+        .map(|(status, page)| match page {
+            ErrorPage::Text { body, .. } => format!("{status}: {} bytes", body.len()),
+            ErrorPage::File(name) => format!("{status}: {name}"),
+        })
+        .collect();
+    pages.sort();
+    pages.join(", ")
 }
 
 impl ServiceText {
@@ -134,6 +252,9 @@ impl ServiceText {
                 ("tcp", Vec::new(), Vec::new())
             }
         };
+        if let Some(policy) = config.policy.as_deref() {
+            policy_text(policy, &mut options);
+        }
         let check = &config.health_check;
         let port = check.port.map(|p| format!(" port {p}")).unwrap_or_default();
         let pace = format!(

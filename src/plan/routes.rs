@@ -108,23 +108,35 @@ impl Routes {
             }
         }
         for pattern in &routes.hosts {
-            let (map, name) = match pattern {
-                HostPattern::Exact(name) => (&mut self.exact, name),
-                HostPattern::Wildcard(suffix) => (&mut self.wildcard, suffix),
-            };
-            let mut entry = map
-                .get(name.as_bytes())
-                .map(|e| (**e).clone())
-                .unwrap_or_default();
-            if routes.paths.is_empty() {
-                entry.whole.edit(service, present);
-            }
-            for path in &routes.paths {
-                entry.paths.edit(path.as_bytes(), service, present);
-            }
-            let is_empty = entry.whole.0.is_empty() && entry.paths.prefixes.is_empty();
-            map.set(name.as_bytes(), (!is_empty).then(|| Arc::new(entry)));
+            self.edit_host(pattern, |entry| {
+                if routes.paths.is_empty() {
+                    entry.whole.edit(service, present);
+                }
+                for path in &routes.paths {
+                    entry.paths.edit(path.as_bytes(), service, present);
+                }
+            });
         }
+        for (pattern, path) in &routes.redirected {
+            self.edit_host(pattern, |entry| match path.as_str() {
+                "" => entry.whole.edit(service, present),
+                path => entry.paths.edit(path.as_bytes(), service, present),
+            });
+        }
+    }
+
+    fn edit_host(&mut self, pattern: &HostPattern, edit: impl FnOnce(&mut HostRoutes)) {
+        let (map, name) = match pattern {
+            HostPattern::Exact(name) => (&mut self.exact, name),
+            HostPattern::Wildcard(suffix) => (&mut self.wildcard, suffix),
+        };
+        let mut entry = map
+            .get(name.as_bytes())
+            .map(|e| (**e).clone())
+            .unwrap_or_default();
+        edit(&mut entry);
+        let is_empty = entry.whole.0.is_empty() && entry.paths.prefixes.is_empty();
+        map.set(name.as_bytes(), (!is_empty).then(|| Arc::new(entry)));
     }
 
     /// Exact first, then wildcards from the longest suffix to the shortest.

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use crate::balance::{
     Balance, Member, Rotation, ServiceState, Tried, UpstreamState, can_stay, has_eligible, pick,
 };
-use crate::config::{self, CheckKind, HttpRoutes, Mode, Sticky};
+use crate::config::{
+    self, CheckKind, HealthCheck, HttpRoutes, Maintenance, Mode, Sticky, Upstream,
+};
 use crate::names::UnitName;
 use crate::plan::pins::Pins;
 
@@ -21,6 +23,9 @@ pub struct Service {
     /// What the service's own cookie calls the members.
     pins: Option<Pins>,
     pub state: Arc<ServiceState>,
+    /// Takes all requests in its place during `maintenance` at a given upstream. Shares its state; is
+    /// not checked.
+    pub stand_in: Option<Arc<Service>>,
 }
 
 /// Equal if the unit says the same; state is no part of it.
@@ -68,6 +73,12 @@ impl Service {
             _ => None,
         };
         let state = before.map(|b| b.state.clone()).unwrap_or_default();
+        let stand_in = stand_in(&config).map(|config| {
+            let before = before.and_then(|b| b.stand_in.as_deref());
+            let mut service = Service::new(unit.clone(), config, before);
+            service.state = state.clone();
+            Arc::new(service)
+        });
         Self {
             unit,
             config,
@@ -76,7 +87,14 @@ impl Service {
             rotation,
             pins,
             state,
+            stand_in,
         }
+    }
+
+    /// Every upstream that traffic can be under way to, also those that only stand in.
+    pub fn all_members(&self) -> impl Iterator<Item = &Member> {
+        let stand_in = self.stand_in.iter().flat_map(|s| s.members.iter());
+        self.members.iter().chain(stand_in)
     }
 
     /// An upstream that can take traffic, or `None`.
@@ -150,4 +168,29 @@ impl Service {
     pub fn order(&self) -> (&str, &str) {
         (self.config.name.as_str(), self.unit.as_str())
     }
+}
+
+/// The service as it is while an upstream stands in for all of its own.
+fn stand_in(config: &config::Service) -> Option<config::Service> {
+    let policy = config.policy.as_deref()?;
+    let Some(Maintenance::At(address)) = policy.maintenance else {
+        return None;
+    };
+    let mut policy = policy.clone();
+    policy.maintenance = None;
+    // There is nothing to choose, and who was pinned comes back to where it was.
+    policy.sticky = None;
+    Some(config::Service {
+        upstreams: vec![Upstream {
+            name: "maintenance".into(),
+            address,
+            weight: 1,
+        }],
+        health_check: HealthCheck {
+            kind: CheckKind::Off,
+            ..config.health_check.clone()
+        },
+        policy: Some(Arc::new(policy)),
+        ..config.clone()
+    })
 }

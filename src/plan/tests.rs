@@ -205,6 +205,81 @@ fn the_default_service_takes_what_no_route_takes() {
 }
 
 #[test]
+fn hosts_that_are_redirected_lead_to_the_service_beside_its_own_routes() {
+    let redirected = |name: &str, hosts: &[&str], paths: &[&str], from: &[(&str, &str)]| {
+        let (unit, form) = service(name, hosts, paths);
+        let Some(Unit::Service(mut config)) = form else {
+            unreachable!()
+        };
+        let Mode::Http(routes) = &mut config.mode else {
+            unreachable!()
+        };
+        let from = from.iter().map(|(host, path)| {
+            let host = HostPattern::Exact((*host).to_owned());
+            (host, (*path).to_owned())
+        });
+        routes.redirected = from.collect();
+        (unit, Some(Unit::Service(config)))
+    };
+    let plan = plan(vec![
+        redirected("shop", &["shop.com"], &["/api"], &[("old.com", "")]),
+        redirected("all", &[], &["/"], &[("old.org", "/a")]),
+        service("other", &["old.org"], &[]),
+    ]);
+    check(
+        &plan,
+        &[
+            ("shop.com", "/api/x", "shop /api"),
+            ("old.com", "/x", "shop"),
+            ("old.com", "/", "shop"),
+            ("old.org", "/a/b", "all /a"),
+            ("old.org", "/ab", "other"),
+            ("any.net", "/", "all /"),
+        ],
+    );
+}
+
+#[test]
+fn an_upstream_that_stands_in_keeps_its_state_and_shares_the_services() {
+    let at = |address: &str| {
+        let (unit, form) = change(
+            "web",
+            Mode::Http(HttpRoutes::default()),
+            &[("a", "10.0.0.1:80")],
+        );
+        let Some(Unit::Service(mut config)) = form else {
+            unreachable!()
+        };
+        config.retries = Some(address.len() as u32);
+        config.policy = Some(Arc::new(Policy {
+            maintenance: Some(Maintenance::At(address.parse().unwrap())),
+            ..Policy::default()
+        }));
+        (unit, Some(Unit::Service(config)))
+    };
+    let id = |plan: &Plan| {
+        let service = plan.service(&"services/web".into()).unwrap();
+        let stand_in = service.stand_in.as_ref().expect("it has one");
+        assert!(Arc::ptr_eq(&stand_in.state, &service.state));
+        assert_eq!(
+            stand_in.members[0].state.health(),
+            Health::Up,
+            "nobody checks it"
+        );
+        assert_eq!(service.all_members().count(), 2);
+        stand_in.members[0].state.id()
+    };
+    let first = plan(vec![at("10.0.0.9:80")]);
+    let mut changed = at("10.0.0.9:80");
+    let Some(Unit::Service(config)) = &mut changed.1 else {
+        unreachable!()
+    };
+    config.retries = None;
+    assert_eq!(id(&first), id(&first.with([changed])));
+    assert_ne!(id(&first), id(&first.with([at("10.0.0.9:8080")])));
+}
+
+#[test]
 fn state_is_kept_by_identity_and_forgotten_with_it() {
     let unit: UnitName = "services/web".into();
     let mode = || Mode::Http(HttpRoutes::default());
@@ -288,6 +363,14 @@ fn arbitrary_change() -> impl Strategy<Value = Change> {
                     unreachable!()
                 };
                 routes.is_default = kind == 7;
+                if kind == 6 {
+                    let exact = |name: &str| HostPattern::Exact(name.to_owned());
+                    routes.redirected = vec![
+                        (exact("a.com"), "/a".to_owned()),
+                        (exact("b.com"), String::new()),
+                        (HostPattern::Wildcard(".a.com".to_owned()), String::new()),
+                    ];
+                }
                 config.upstreams = ups
                     .iter()
                     .map(|(n, a)| Upstream {

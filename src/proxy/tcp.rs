@@ -27,6 +27,12 @@ pub(crate) async fn serve(worker: Counted, accepted: Accepted) {
     let balancer = pinned.plan.balancer().clone();
     // A flow may live for days: it keeps its service and not the generation it began with.
     drop(pinned);
+    let policy = service.config.policy.as_deref();
+    let access = policy.and_then(|policy| policy.access.as_ref());
+    if access.is_some_and(|access| !access.permits(peer.ip())) {
+        tracing::debug!(service = %service.config.name, %peer, "turned away");
+        return service.state.record(Outcome::TurnedAway);
+    }
     let deadline = worker.wheel.deadline();
 
     let timeouts = &service.config.timeouts;

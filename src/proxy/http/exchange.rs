@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::net::TcpStream;
 
 use crate::balance::{self, InFlight, Member, Tried};
-use crate::config::{Policy, Timeouts};
+use crate::config::{HostHeader, Policy, Timeouts};
 use crate::plan::Service;
 use crate::proxy::buffers::{Input, Output};
 use crate::proxy::http::fault::Fault;
@@ -229,9 +229,15 @@ impl Exchange<'_> {
         } else {
             String::new()
         };
+        let host = self.policy.and_then(|policy| match &policy.host_header {
+            HostHeader::Client => None,
+            HostHeader::Upstream => Some(Cow::Owned(member.address.to_string())),
+            HostHeader::Named(name) => Some(Cow::Borrowed(name.as_str())),
+        });
         let edit = RequestEdit {
             path: path.as_deref(),
             query: self.edits.query.as_deref(),
+            host: host.as_deref().map(str::as_bytes),
             default_host: default_host.as_bytes(),
             forwarded: self
                 .client

@@ -7,10 +7,13 @@
 mod auth;
 mod exchange;
 mod fault;
+mod front;
 mod id;
 mod judge;
+mod policy;
 mod relay;
 mod request;
+mod stats_page;
 mod sticky;
 
 use std::cell::{Cell, RefCell};
@@ -23,7 +26,7 @@ use std::time::Duration;
 use tokio::net::TcpStream;
 
 use crate::balance::client_hash;
-use crate::config::Balancer;
+use crate::config::{Balancer, ErrorPages};
 use crate::proxy::auth::Recent;
 use crate::proxy::buffers::Input;
 use crate::proxy::http1::{FieldId, Forwarded, RequestHead, ResponseHead};
@@ -68,6 +71,8 @@ struct Client {
     hash: u64,
     /// What upstreams are told about the peer, and the balancer that decided on trust.
     forwarded: Option<(Arc<Balancer>, Forwarded)>,
+    /// Pages that the service of the present request has for our own answers.
+    error_pages: Option<Arc<ErrorPages>>,
 }
 
 /// What becomes of the connection after a request.
@@ -98,6 +103,7 @@ pub(crate) async fn serve(worker: Counted, accepted: Accepted) {
         deadline,
         hash,
         forwarded: None,
+        error_pages: None,
     };
     let mut is_first = true;
     loop {

@@ -8,12 +8,13 @@ use std::task::Poll;
 use std::time::Duration;
 
 use crate::balance::{self, Admission, Place};
-use crate::config::{Balancer, Compat};
+use crate::config::{Balancer, Compat, ErrorPage, ErrorPages};
 use crate::plan::Service;
 use crate::proxy::buffers::Input;
 use crate::proxy::http::exchange::{Exchange, Outcome, Switched, Waits};
 use crate::proxy::http::fault::{Blame, Fault};
 use crate::proxy::http::id::RequestId;
+use crate::proxy::http::policy::Reply;
 use crate::proxy::http::sticky::Stickiness;
 use crate::proxy::http::{Client, Next};
 use crate::proxy::http1::{
@@ -27,6 +28,7 @@ impl Client {
     /// Serves the request whose bytes are in `input` or about to come, and leaves there what came
     /// behind it.
     pub(super) async fn serve_request(&mut self, input: &mut Input) -> Next {
+        self.error_pages = None;
         let mut head = self.worker.http.request_head();
         let next = match self.read_head(input, &mut head).await {
             Ok(()) => self.lead(input, &head).await,
@@ -98,6 +100,12 @@ impl Client {
         let plan = &pinned.plan;
         let balancer = plan.balancer();
         let id = self.request_id(balancer, head, input);
+        let front = balancer.front.as_deref();
+        if let Some(front) = front
+            && let Some(fronted) = self.front(front, &pinned, input, head, &id).await
+        {
+            return fronted.next;
+        }
         let mut edits = Edits::default();
         let path = match head.path.get(input.filled()) {
             b"" => b"/",
@@ -105,6 +113,8 @@ impl Client {
         };
         let Some(found) = plan.route(head.host().as_bytes(), path) else {
             let status = match balancer.compat {
+                // Probes are answered before there is a plan; for everything else it is too early.
+                _ if pinned.id == 0 => 503,
                 Compat::Pointsman => 404,
                 Compat::Kontena => 503,
             };
@@ -115,12 +125,14 @@ impl Client {
             Some(routes) if !routes.keep_virtual_path => found.prefix,
             _ => 0,
         };
-        if let (Framing::Length(length), Some(most)) = (head.framing, balancer.max_body_size)
-            && length > most
-        {
-            return self.refuse(413, input, head, Some(&id)).await;
-        }
         let policy = service.config.policy.as_deref();
+        if policy.is_some() || front.is_some() {
+            self.error_pages = policy.and_then(|policy| policy.error_pages.clone());
+            let reply = self.turn_back(policy, front, balancer, head, input.filled());
+            if let Some(reply) = reply {
+                return self.reply(reply, service, input, head, &id).await;
+            }
+        }
         if let Some(policy) = policy
             && let Some(next) = self
                 .judge(&policy.rules, input, head, &id, &mut edits)
@@ -140,6 +152,22 @@ impl Client {
                 let name = "authorization".to_owned();
                 edits.fields.insert(0, FieldEdit::Remove { name });
             }
+        }
+        if let Some(reply) = policy.and_then(Reply::of_maintenance) {
+            return self.reply(reply, service, input, head, &id).await;
+        }
+        let service = match policy {
+            Some(_) => service.stand_in.as_ref().unwrap_or(service),
+            None => service,
+        };
+        let policy = service.config.policy.as_deref();
+        let max_body = policy
+            .and_then(|policy| policy.max_body_size)
+            .or(balancer.max_body_size);
+        if let (Framing::Length(length), Some(most)) = (head.framing, max_body)
+            && length > most
+        {
+            return self.refuse(413, input, head, Some(&id)).await;
         }
         let sticky = policy.and_then(|policy| policy.sticky.as_ref());
         let sticky = sticky.map(|sticky| {
@@ -162,7 +190,7 @@ impl Client {
             id: &id,
             waits,
             retries: service.config.retries.unwrap_or(balancer.retries),
-            max_body: balancer.max_body_size,
+            max_body,
             limits: Limits {
                 max_head_size: balancer.max_head_size as usize,
                 max_headers: balancer.max_headers as usize,
@@ -341,14 +369,38 @@ impl Client {
     /// Writes one of our own answers. Answers whether the client took it.
     async fn answer(&self, answer: Answer<'_>) -> bool {
         let mut out = self.worker.buffers.output();
-        self.worker.shared.pages.write(&answer, &mut out);
-        let patience = self.worker.view.pin().plan.balancer().timeouts.client;
+        let pinned = self.worker.view.pin();
+        let balancer = pinned.plan.balancer();
+        self.write_answer(answer, balancer, &mut out);
+        let patience = balancer.timeouts.client;
+        drop(pinned);
         matches!(
             self.deadline
                 .limit(patience, write_all(&self.stream, &out))
                 .await,
             Ok(Ok(()))
         )
+    }
+
+    /// With the service's page for this status, else the balancer's, else a file's, else a plain one.
+    fn write_answer(&self, answer: Answer<'_>, balancer: &Balancer, out: &mut Vec<u8>) {
+        let of = |pages: &'_ Option<Arc<ErrorPages>>| {
+            let pages = pages.as_ref()?;
+            pages.get(answer.status).cloned()
+        };
+        let mut answer = answer;
+        let page = match answer.page {
+            None => of(&self.error_pages).or_else(|| of(&balancer.error_pages)),
+            Some(_) => None,
+        };
+        match &page {
+            None => {}
+            Some(ErrorPage::Text { content_type, body }) => {
+                answer.page = Some((content_type, body.as_bytes()));
+            }
+            Some(ErrorPage::File(name)) => answer.file = Some(name),
+        }
+        self.worker.shared.pages.write(&answer, out);
     }
 
     /// One log line for a request that was refused for what it is.

@@ -3,23 +3,26 @@
 //! Plain text unless the operator set a page. Written with the same care as an upstream's answer:
 //! length, connection and, for HEAD, no body.
 
+use super::field::FieldId;
+use super::grammar::is_token_byte;
 use super::write::{ClientConnection, decimal, line};
+use crate::config::PAGE_STATUSES;
 
-/// The statuses we answer with by ourselves.
-const OWN: [u16; 17] = [
-    400, 401, 403, 404, 405, 408, 413, 414, 417, 429, 431, 500, 501, 502, 503, 504, 505,
-];
-
-/// The bodies of our own answers, by status.
+/// The bodies of our own answers as the operator's files have them.
 #[derive(Clone, Debug, Default)]
 pub struct Pages {
-    set: Vec<Page>,
+    by_status: Vec<(u16, Page)>,
+    by_file: Vec<(Box<str>, Page)>,
 }
 
+/// One file: a body, or a whole answer as HAProxy writes them.
 #[derive(Clone, Debug)]
 struct Page {
-    status: u16,
+    /// What the file itself says; `None`: that of the answer.
+    status: Option<u16>,
     content_type: Box<str>,
+    /// More field lines.
+    fields: Box<[u8]>,
     body: Box<[u8]>,
 }
 
@@ -33,43 +36,82 @@ pub struct Answer<'a> {
     pub request_id: Option<&'a [u8]>,
     /// A page in the place of the operator's for this status and of ours: content type and body.
     pub page: Option<(&'a str, &'a [u8])>,
+    /// The name of a file whose page goes before that of the status, if there is such a file.
+    pub file: Option<&'a str>,
     /// More field lines, each with its CR LF, well formed.
     pub extra: &'a [u8],
 }
 
 impl Pages {
     /// Puts an operator's page in the place of the plain one. Refuses a status that we never answer
-    /// with, and a content type that is no field value.
+    /// with, a second page for one status, and a content type that is no field value.
     pub fn set(
         &mut self,
         status: u16,
         content_type: &str,
         body: impl Into<Box<[u8]>>,
     ) -> Result<(), &'static str> {
-        if !OWN.contains(&status) {
-            return Err("not a status of our own answers");
-        }
         if content_type.is_empty() || !content_type.bytes().all(|b| (b' '..0x7f).contains(&b)) {
             return Err("bad content type");
         }
-        self.set.retain(|page| page.status != status);
-        self.set.push(Page {
-            status,
+        let page = Page {
+            status: None,
             content_type: content_type.into(),
+            fields: Box::default(),
             body: body.into(),
-        });
+        };
+        self.put(status, page)
+    }
+
+    /// Takes a file in HAProxy's form, `NAME.http`: a whole answer with its head. Framing and
+    /// connection are ours whatever it says of them. One that is called after a status of ours is
+    /// the page for it; all of them can be asked for by name.
+    pub fn set_file(&mut self, name: &str, bytes: &[u8]) -> Result<(), &'static str> {
+        let page = read_answer(bytes)?;
+        let status = name.strip_suffix(".http").and_then(|s| s.parse().ok());
+        if let Some(status) = status.filter(|status| PAGE_STATUSES.contains(status)) {
+            self.put(status, page.clone())?;
+        }
+        self.by_file.push((name.into(), page));
         Ok(())
+    }
+
+    fn put(&mut self, status: u16, page: Page) -> Result<(), &'static str> {
+        if !PAGE_STATUSES.contains(&status) {
+            return Err("not a status of our own answers");
+        }
+        if self.by_status.iter().any(|(of, _)| *of == status) {
+            return Err("a second page for this status");
+        }
+        self.by_status.push((status, page));
+        Ok(())
+    }
+
+    fn find(&self, answer: &Answer<'_>) -> Option<&Page> {
+        if answer.page.is_some() {
+            return None;
+        }
+        let named = answer.file.and_then(|file| {
+            let file = self.by_file.iter().find(|(name, _)| **name == *file);
+            file.map(|(_, page)| page)
+        });
+        named.or_else(|| {
+            let of_status = self.by_status.iter().find(|(of, _)| *of == answer.status);
+            of_status.map(|(_, page)| page)
+        })
     }
 
     /// Appends the whole answer to `out`.
     pub fn write(&self, answer: &Answer<'_>, out: &mut Vec<u8>) {
-        let phrase = reason_phrase(answer.status);
+        let page = self.find(answer);
+        let status = page.and_then(|p| p.status).unwrap_or(answer.status);
+        let phrase = reason_phrase(status);
         out.extend_from_slice(b"HTTP/1.1 ");
-        decimal(u64::from(answer.status), out);
+        decimal(u64::from(status), out);
         out.push(b' ');
         line(phrase.as_bytes(), b"", out);
 
-        let page = self.set.iter().find(|page| page.status == answer.status);
+        let fields = page.map_or(&b""[..], |page| &page.fields);
         let page = answer
             .page
             .or_else(|| page.map(|page| (&*page.content_type, &*page.body)));
@@ -86,6 +128,7 @@ impl Pages {
         if let Some(id) = answer.request_id {
             line(b"X-Request-Id: ", id, out);
         }
+        out.extend_from_slice(fields);
         out.extend_from_slice(answer.extra);
         out.extend_from_slice(b"\r\n");
         if answer.head_only {
@@ -94,13 +137,79 @@ impl Pages {
         match page {
             Some((_, body)) => out.extend_from_slice(body),
             None => {
-                decimal(u64::from(answer.status), out);
+                decimal(u64::from(status), out);
                 out.push(b' ');
                 out.extend(phrase.bytes().map(|b| b.to_ascii_lowercase()));
                 out.push(b'\n');
             }
         }
     }
+}
+
+/// Reads a whole answer from a file, with line ends of either kind.
+fn read_answer(bytes: &[u8]) -> Result<Page, &'static str> {
+    let mut rest = bytes;
+    let mut next = || {
+        let end = memchr::memchr(b'\n', rest).ok_or("its head does not end with an empty line")?;
+        let (line, tail) = rest.split_at(end);
+        rest = &tail[1..];
+        Ok::<_, &str>(line.strip_suffix(b"\r").unwrap_or(line))
+    };
+    let first = next()?;
+    let status = first
+        .strip_prefix(b"HTTP/1.")
+        .and_then(|rest| rest.get(1..5))
+        .and_then(|digits| {
+            std::str::from_utf8(digits)
+                .ok()?
+                .strip_prefix(' ')?
+                .parse()
+                .ok()
+        })
+        .filter(|status| (200..600).contains(status))
+        .ok_or("its first line is no status line, as in HTTP/1.0 503 Service Unavailable")?;
+    let mut content_type: Box<str> = "application/octet-stream".into();
+    let mut fields = Vec::new();
+    loop {
+        let field = next()?;
+        if field.is_empty() {
+            break;
+        }
+        const BAD: &str = "it has a line in its head that is no field";
+        let colon = memchr::memchr(b':', field).ok_or(BAD)?;
+        let (name, value) = (&field[..colon], field[colon + 1..].trim_ascii());
+        let is_value = value
+            .iter()
+            .all(|b| matches!(b, b'\t' | b' '..=b'~' | 0x80..));
+        if name.is_empty() || !name.iter().all(|b| is_token_byte(*b)) || !is_value {
+            return Err(BAD);
+        }
+        match FieldId::of(name) {
+            FieldId::ContentType => {
+                content_type = std::str::from_utf8(value).map_err(|_| BAD)?.into();
+            }
+            FieldId::Connection
+            | FieldId::KeepAlive
+            | FieldId::ProxyConnection
+            | FieldId::Te
+            | FieldId::Trailer
+            | FieldId::TransferEncoding
+            | FieldId::Upgrade
+            | FieldId::ContentLength
+            // Every answer of ours says it.
+            | FieldId::CacheControl => {}
+            _ => {
+                fields.extend_from_slice(name);
+                line(b": ", value, &mut fields);
+            }
+        }
+    }
+    Ok(Page {
+        status: Some(status),
+        content_type,
+        fields: fields.into(),
+        body: rest.into(),
+    })
 }
 
 /// The phrase that goes with a status of our own; `Error` for any other.
@@ -156,7 +265,7 @@ mod tests {
     #[test]
     fn every_own_answer_reads_as_a_response_of_its_length() {
         let pages = Pages::default();
-        for status in OWN {
+        for status in PAGE_STATUSES {
             let answer = Answer {
                 status,
                 connection: ClientConnection::Close,
@@ -188,8 +297,8 @@ mod tests {
     #[test]
     fn an_operators_page_replaces_ours_and_bad_ones_are_refused() {
         let mut pages = Pages::default();
-        pages.set(503, "text/html", *b"<h1>old</h1>").unwrap();
         pages.set(503, "text/html", *b"<h1>back soon</h1>").unwrap();
+        assert!(pages.set(503, "text/html", *b"x").is_err());
         assert!(pages.set(200, "text/html", *b"x").is_err());
         assert!(pages.set(404, "text/html\r\nX: y", *b"x").is_err());
         let answer = Answer {
@@ -202,5 +311,68 @@ mod tests {
             head.fields.find(b"content-type", &out),
             Some(&b"text/html"[..])
         );
+    }
+
+    #[test]
+    fn a_file_of_haproxy_is_answered_with_our_own_framing() {
+        let file = b"HTTP/1.0 503 Service Unavailable\r\nCache-Control: no-cache\r\n\
+            Connection: close\r\nContent-Length: 7\r\nContent-Type: text/html\r\n\
+            Retry-After: 9\r\n\r\n<h1>later</h1>\n";
+        let mut pages = Pages::default();
+        pages.set_file("503.http", file).unwrap();
+        pages
+            .set_file("teapot.http", b"HTTP/1.1 200 OK\nX-A: b\n\nhello")
+            .unwrap();
+        let mut answer = Answer {
+            status: 503,
+            ..Answer::default()
+        };
+        let (head, out) = read(&pages, &answer);
+        assert_eq!(&out[head.len..], b"<h1>later</h1>\n");
+        assert_eq!(head.framing, Framing::Length(15));
+        assert!(head.keep_alive);
+        assert_eq!(head.fields.find(b"retry-after", &out), Some(&b"9"[..]));
+        assert_eq!(
+            head.fields.find(b"content-type", &out),
+            Some(&b"text/html"[..])
+        );
+
+        answer.file = Some("teapot.http");
+        let (head, out) = read(&pages, &answer);
+        assert_eq!(head.status, 200);
+        assert_eq!(&out[head.len..], b"hello");
+        assert_eq!(head.fields.find(b"x-a", &out), Some(&b"b"[..]));
+
+        answer.file = Some("none.http");
+        let (head, out) = read(&pages, &answer);
+        assert_eq!(head.status, 503);
+        assert_eq!(&out[head.len..], b"<h1>later</h1>\n");
+
+        answer.page = Some(("text/plain", b"mine"));
+        let (head, out) = read(&pages, &answer);
+        assert_eq!(&out[head.len..], b"mine");
+        assert_eq!(head.fields.find(b"retry-after", &out), None);
+    }
+
+    #[test]
+    fn files_that_are_no_answers_are_refused() {
+        for bad in [
+            "",
+            "<h1>503</h1>\n\n",
+            "HTTP/1.0 abc\n\n",
+            "HTTP/1.0 099 X\n\n",
+            "HTTP/1.0 100 Continue\n\n",
+            "HTTP/1.0 503 X\nA: b",
+            "HTTP/1.0 503 X\nno field\n\n",
+            "HTTP/1.0 503 X\nA b: c\n\n",
+            "HTTP/1.0 503 X\nA: b\rc\n\n",
+        ] {
+            assert!(
+                Pages::default()
+                    .set_file("503.http", bad.as_bytes())
+                    .is_err(),
+                "{bad:?}"
+            );
+        }
     }
 }

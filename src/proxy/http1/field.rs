@@ -257,7 +257,11 @@ impl Fields {
     }
 
     /// Every value of this name, in order.
-    pub fn values<'a>(&'a self, id: FieldId, buf: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
+    pub fn values<'a>(
+        &'a self,
+        id: FieldId,
+        buf: &'a [u8],
+    ) -> impl DoubleEndedIterator<Item = &'a [u8]> {
         let known = if self.has(id) { &self.list[..] } else { &[] };
         known
             .iter()

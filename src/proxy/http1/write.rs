@@ -54,6 +54,8 @@ pub struct RequestEdit<'a> {
     pub path: Option<&'a [u8]>,
     /// Replaces the query, which has no `?` here. Empty takes it away.
     pub query: Option<&'a [u8]>,
+    /// What `Host` says, whatever the client named. `X-Forwarded-Host` keeps what the client named.
+    pub host: Option<&'a [u8]>,
     /// What `Host` says where an HTTP/1.0 client named none: the upstream's address.
     pub default_host: &'a [u8],
     /// `None` leaves forwarded fields as they came.
@@ -135,7 +137,7 @@ pub fn write_request(head: &RequestHead, buf: &[u8], edit: &RequestEdit<'_>, out
     let fields = &head.fields;
     let trusted = edit.forwarded.is_some_and(|f| f.trusted);
     let mut drop = NEVER_UPSTREAM;
-    if head.absolute {
+    if head.absolute || edit.host.is_some() {
         drop |= FieldId::Host.bit();
     }
     if !head.expect_continue {
@@ -153,10 +155,11 @@ pub fn write_request(head: &RequestHead, buf: &[u8], edit: &RequestEdit<'_>, out
     let first = request_line(head, buf, edit, out);
     copy_fields(fields, buf, first, head.len, drop, out);
 
-    if head.absolute || !fields.has(FieldId::Host) {
-        let host = match head.authority.get(buf) {
-            b"" => edit.default_host,
-            host => host,
+    if head.absolute || edit.host.is_some() || !fields.has(FieldId::Host) {
+        let host = match (edit.host, head.authority.get(buf)) {
+            (Some(host), _) => host,
+            (None, b"") => edit.default_host,
+            (None, host) => host,
         };
         line(b"Host: ", host, out);
     }
