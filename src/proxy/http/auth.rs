@@ -1,6 +1,5 @@
 //! Whether a request may come in: the credentials it brings, against the users of its service.
 
-use std::net::IpAddr;
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -22,7 +21,7 @@ use crate::proxy::io::unless_reset;
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The longest name, a colon and the longest password.
-const CREDENTIALS: usize = 255 + 1 + password::LONGEST;
+pub(super) const CREDENTIALS: usize = 255 + 1 + password::LONGEST;
 
 /// Some clients leave the padding out.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
@@ -103,6 +102,7 @@ impl Client {
         };
         Err(self.answer_whole(answer, input, head, Some(id)).await)
     }
+
     /// Everything that takes no time.
     fn look<'p>(
         &self,
@@ -146,7 +146,7 @@ impl Client {
             user: user.clone(),
             is_stand_in,
             password: given.into(),
-            source: self.source(balancer, head, bytes),
+            source: Source::from(self.client_ip(balancer, head, bytes)),
         };
         Look::Check(user, attempt)
     }
@@ -173,19 +173,6 @@ impl Client {
         Ok(is_right)
     }
 
-    /// Who is held to the bounds of one source: the peer, or whom a trusted one speaks for.
-    fn source(&self, balancer: &Balancer, head: &RequestHead, bytes: &[u8]) -> Source {
-        let mut source = self.peer.ip().to_canonical();
-        let line = head.fields.values(FieldId::XForwardedFor, bytes).last();
-        let mut told = line.unwrap_or_default().rsplit(|b| *b == b',');
-        while balancer.trusts(source)
-            && let Some(address) = told.next().and_then(address)
-        {
-            source = address;
-        }
-        source.into()
-    }
-
     fn note_wrong(&self, service: &Service, user: Option<&User>) {
         if self.worker.http.may_log(self.worker.wheel.now_ms()) {
             // A name that nobody has may be a password in the wrong field.
@@ -198,7 +185,7 @@ impl Client {
 }
 
 /// Name and password of an `Authorization` field; `None` if it is of another scheme or unreadable.
-fn credentials<'b>(line: &[u8], buffer: &'b mut [u8]) -> Option<(&'b [u8], &'b [u8])> {
+pub(super) fn credentials<'b>(line: &[u8], buffer: &'b mut [u8]) -> Option<(&'b [u8], &'b [u8])> {
     let at = line.iter().position(|b| *b == b' ')?;
     let (scheme, rest) = line.split_at(at);
     if !scheme.eq_ignore_ascii_case(b"basic") {
@@ -213,12 +200,6 @@ fn credentials<'b>(line: &[u8], buffer: &'b mut [u8]) -> Option<(&'b [u8], &'b [
 fn challenge(auth: &BasicAuth) -> String {
     let realm = &auth.realm;
     format!("WWW-Authenticate: Basic realm=\"{realm}\", charset=\"UTF-8\"\r\n")
-}
-
-fn address(text: &[u8]) -> Option<IpAddr> {
-    let text = str::from_utf8(text.trim_ascii()).ok()?;
-    let address: IpAddr = text.parse().ok()?;
-    Some(address.to_canonical())
 }
 
 #[cfg(test)]
