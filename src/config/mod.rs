@@ -11,6 +11,7 @@ mod address;
 mod auth;
 mod balancer;
 mod fields;
+pub mod haproxy;
 mod service;
 mod sticky;
 #[cfg(test)]

@@ -50,12 +50,10 @@ impl Client {
             } => {
                 let mut extra = b"Location: ".to_vec();
                 extra.extend_from_slice(&location);
-                extra.extend_from_slice(b"\r\n\r\n");
-                edit_fields(&mut extra, 0, &fields);
-                extra.truncate(extra.len() - 2);
+                extra.extend_from_slice(b"\r\n");
                 let answer = Answer {
                     status,
-                    extra: &extra,
+                    extra: &with_fields(extra, &fields),
                     ..Answer::default()
                 };
                 Some(self.answer_whole(answer, input, head, Some(id)).await)
@@ -64,10 +62,12 @@ impl Client {
                 status,
                 content_type,
                 body,
+                fields,
             } => {
                 let answer = Answer {
                     status,
                     page: Some((content_type.as_deref().unwrap_or("text/plain"), &body)),
+                    extra: &with_fields(Vec::new(), &fields),
                     ..Answer::default()
                 };
                 Some(self.answer_whole(answer, input, head, Some(id)).await)
@@ -92,6 +92,14 @@ impl Client {
         };
         rules.amend(&answered, edits);
     }
+}
+
+/// Field lines with `fields` on top.
+fn with_fields(mut lines: Vec<u8>, fields: &[FieldEdit]) -> Vec<u8> {
+    lines.extend_from_slice(b"\r\n");
+    edit_fields(&mut lines, 0, fields);
+    lines.truncate(lines.len() - 2);
+    lines
 }
 
 impl Facts for Asked<'_> {
