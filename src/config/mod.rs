@@ -10,6 +10,7 @@
 mod address;
 mod auth;
 mod balancer;
+mod custom;
 mod fields;
 pub mod haproxy;
 mod service;

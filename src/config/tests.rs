@@ -118,9 +118,7 @@ fn a_full_service_is_read_into_its_checked_form() {
             upstream("web-2", "[::1]:80", 0),
         ],
         health_check: HealthCheck {
-            kind: CheckKind::Http {
-                uri: "/health?deep=1".into(),
-            },
+            kind: CheckKind::Http(HttpCheck::get("/health?deep=1").into()),
             port: Some(8081),
             interval: Duration::from_millis(500),
             timeout: s(1),
@@ -341,7 +339,7 @@ fn health_check_kind_follows_the_word_and_the_uri() {
             .health_check
             .kind
     };
-    let http = |uri: &str| CheckKind::Http { uri: uri.into() };
+    let http = |uri: &str| CheckKind::Http(HttpCheck::get(uri).into());
     assert_eq!(kind("health_check: http"), http("/"));
     assert_eq!(kind("health_check: http, health_check_uri: /x"), http("/x"));
     assert_eq!(

@@ -143,7 +143,8 @@ impl ServiceText {
         let health_check = match &check.kind {
             CheckKind::Off => "off".to_owned(),
             CheckKind::Tcp => format!("tcp{pace}"),
-            CheckKind::Http { uri } => format!("http {uri}{pace}"),
+            CheckKind::Http(check) if check.method == "GET" => format!("http {}{pace}", check.uri),
+            CheckKind::Http(check) => format!("http {} {}{pace}", check.method, check.uri),
         };
         let upstreams = service.members.iter().map(|m| {
             (

@@ -73,5 +73,6 @@ pub(super) fn plain_host(value: &[u8]) -> Vec<u8> {
     let colon = value.iter().rposition(|b| *b == b':');
     let is_port = |at: &usize| value[at + 1..].iter().all(u8::is_ascii_digit);
     let end = colon.filter(is_port).unwrap_or(value.len());
-    value[..end].to_ascii_lowercase()
+    let name = &value[..end];
+    name.strip_suffix(b".").unwrap_or(name).to_ascii_lowercase()
 }

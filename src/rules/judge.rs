@@ -91,41 +91,32 @@ impl Rules {
 
     /// Keeps what rules of the answer will ask of the request; for most rules that is nothing.
     fn remember(&self, facts: &dyn Facts, edits: &mut Edits) {
-        let mut sources = self.answer.iter().flat_map(AnswerRule::sources);
-        if edits.remembered.is_some() || !sources.any(Source::is_of_request) {
+        let sources = || self.answer.iter().flat_map(AnswerRule::sources);
+        if !sources().any(Source::is_of_request) {
             return;
         }
-        let mut remembered = Remembered {
-            method: facts.method().to_vec(),
-            host: facts.host().to_vec(),
-            path: facts.path().to_vec(),
-            query: facts.query().to_vec(),
-            is_tls: facts.is_tls(),
-            is_http10: facts.version() == "1.0",
-            fields: Vec::new(),
-        };
-        let mut keep = |name: &str| {
+        // Other rules may have kept it already, and other fields.
+        let remembered = edits.remembered.get_or_insert_with(|| {
+            Box::new(Remembered {
+                method: facts.method().to_vec(),
+                host: facts.host().to_vec(),
+                path: facts.path().to_vec(),
+                query: facts.query().to_vec(),
+                is_tls: facts.is_tls(),
+                is_http10: facts.version() == "1.0",
+                fields: Vec::new(),
+            })
+        });
+        for name in sources().filter_map(Source::field_of_request) {
             if remembered.fields.iter().any(|(other, _)| other == name) {
-                return;
+                continue;
             }
             facts.each_field(Side::Request, name, &mut |value| {
                 let line = (name.to_owned(), value.to_vec());
                 remembered.fields.push(line);
                 true
             });
-        };
-        for source in self.answer.iter().flat_map(AnswerRule::sources) {
-            match source {
-                Source::Field { side, name, .. } | Source::FieldCount { side, name, .. }
-                    if *side == Side::Request =>
-                {
-                    keep(name);
-                }
-                Source::Cookie(_) => keep("cookie"),
-                _ => {}
-            }
         }
-        edits.remembered = Some(Box::new(remembered));
     }
 }
 

@@ -70,4 +70,8 @@ pub trait Facts {
     fn variable(&self, _name: &str) -> Option<&[u8]> {
         None
     }
+    /// The same without what rules changed; `None` if that is what this is.
+    fn as_it_came(&self) -> Option<&dyn Facts> {
+        None
+    }
 }

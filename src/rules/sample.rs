@@ -54,6 +54,8 @@ pub enum Source {
     RequestId,
     /// What a rule put under this name before.
     Variable(String),
+    /// The request as it came, whatever rules changed of it.
+    AsItCame(Box<Source>),
 }
 
 /// What of a field is one value.
@@ -203,10 +205,14 @@ impl Source {
             Source::Status => facts.status() == 0 || visit(Value::Integer(facts.status().into())),
             Source::RequestId => visit(text(facts.request_id())),
             Source::Variable(name) => facts.variable(name).is_none_or(|value| visit(text(value))),
+            Source::AsItCame(source) => {
+                source.each(facts.as_it_came().unwrap_or(facts), visit);
+                true
+            }
         };
     }
 
-    /// What it has to be looked at for while the request is there.
+    /// Whether it is gone with the request, unless it is remembered.
     pub(super) fn is_of_request(&self) -> bool {
         match self {
             Source::Method
@@ -220,6 +226,7 @@ impl Source {
             | Source::Cookie(_)
             | Source::Tls
             | Source::Variable(_) => true,
+            Source::AsItCame(source) => source.is_of_request(),
             Source::Field { side, .. } | Source::FieldCount { side, .. } => *side == Side::Request,
             Source::ClientAddress
             | Source::ClientPort
@@ -230,10 +237,34 @@ impl Source {
         }
     }
 
-    /// Whether it can be known before there is an answer.
+    /// The field of the request that it is found in, if it is one.
+    pub(super) fn field_of_request(&self) -> Option<&str> {
+        match self {
+            Source::Field { side, name, .. } | Source::FieldCount { side, name, .. } => {
+                (*side == Side::Request).then_some(name)
+            }
+            Source::Cookie(_) => Some("cookie"),
+            Source::AsItCame(source) => source.field_of_request(),
+            _ => None,
+        }
+    }
+
+    /// Whether it can be known of a TCP connection.
+    pub fn is_of_connection(&self) -> bool {
+        matches!(
+            self,
+            Source::ClientAddress
+                | Source::ClientPort
+                | Source::ListenerAddress
+                | Source::ListenerPort
+        )
+    }
+
+    /// Whether there is nothing to be known of it before there is an answer.
     pub fn is_of_answer(&self) -> bool {
         match self {
             Source::Field { side, .. } | Source::FieldCount { side, .. } => *side == Side::Answer,
+            Source::AsItCame(source) => source.is_of_answer(),
             source => *source == Source::Status,
         }
     }

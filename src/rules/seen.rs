@@ -96,4 +96,8 @@ impl Facts for Seen<'_> {
         own.map(|(_, value)| value.as_slice())
             .or_else(|| self.facts.variable(name))
     }
+
+    fn as_it_came(&self) -> Option<&dyn Facts> {
+        Some(self.facts)
+    }
 }

@@ -4,8 +4,15 @@
 //! is not known is refused with its number; all problems of a text are told together.
 //! `docs/custom_settings.md` lists what is understood and where it differs.
 
+mod check;
 mod condition;
+mod global;
+mod options;
+mod rules;
 mod sample;
+mod settings;
+mod stats;
+mod template;
 #[cfg(test)]
 mod tests;
 mod words;
@@ -13,6 +20,8 @@ mod words;
 use super::values::Problem;
 use crate::rules::Condition;
 use condition::Acls;
+pub(super) use settings::{Said, Settings};
+pub use stats::Stats;
 use words::Line;
 
 /// Lines of one text. More are a mistake, and a request would have to be judged by all of them.
@@ -76,4 +85,45 @@ pub fn condition(text: &str) -> Result<Condition, Vec<LineProblem>> {
         Some(condition) if problems.is_empty() => Ok(condition),
         _ => Err(problems),
     }
+}
+
+/// Where lines stand, which says what they may be about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Scope {
+    /// `custom_settings` of an HTTP service.
+    Http,
+    /// `custom_settings` of a TCP service.
+    Tcp,
+    /// `custom_settings` of the balancer.
+    Balancer,
+    /// `global_settings` of the balancer.
+    Global,
+}
+
+/// What the lines of `text` say, or everything that is wrong with them, in their order.
+pub(super) fn settings(text: &str, scope: Scope) -> Result<Settings, Vec<LineProblem>> {
+    let mut problems = Vec::new();
+    let mut settings = Settings::default();
+    let mut acls = Acls::default();
+    let lines = words::lines(text, &mut problems);
+    // All acl lines first: a line may use one that stands below it.
+    for line in lines.iter().filter(|line| line.words[0] == "acl") {
+        let mut warnings = Vec::new();
+        if let Err(problem) = acls.declare(&line.words[1..], &mut warnings) {
+            problems.push(line.problem(problem));
+        }
+        let warnings = warnings.into_iter().map(|problem| line.problem(problem));
+        settings.warnings.extend(warnings);
+    }
+    for line in lines.iter().filter(|line| line.words[0] != "acl") {
+        if let Err(problem) = settings.read(line, scope, &acls) {
+            problems.push(line.problem(problem));
+        }
+    }
+    problems.sort_by_key(|problem| problem.line);
+    if !problems.is_empty() {
+        return Err(problems);
+    }
+    settings.warnings.sort_by_key(|problem| problem.line);
+    Ok(settings)
 }

@@ -28,7 +28,6 @@ pub(super) const SAMPLES: &[&str] = &[
     "base",
     "capture.req.method",
     "capture.req.uri",
-    "capture.req.ver",
     "cook",
     "dst",
     "dst_port",
@@ -75,10 +74,25 @@ const CONVERTERS_PER_SAMPLE: usize = 10;
 
 /// A whole expression: a word that gives a sample, and converters behind commas.
 pub(super) fn sample(text: &str) -> Result<(Sample, Kind), Problem> {
-    let (call, rest) = call(text)?;
+    let (sample, kind, rest) = leading(text)?;
+    if rest.is_empty() {
+        return Ok((sample, kind));
+    }
+    Err(Problem::new(
+        format!(
+            "{} stands behind the expression {}",
+            quoted(rest),
+            quoted(&text[..text.len() - rest.len()])
+        ),
+        "remove it, or write a comma and a converter",
+    ))
+}
+
+/// The expression that `text` begins with. Gives what stands behind it.
+pub(super) fn leading(text: &str) -> Result<(Sample, Kind, &str), Problem> {
+    let (call, mut rest) = call(text)?;
     let (source, mut kind) = source(&call)?;
     let mut sample = Sample::from(source);
-    let mut rest = rest;
     while let Some(behind) = rest.strip_prefix(',') {
         let (call, tail) = self::call(behind)?;
         rest = tail;
@@ -96,22 +110,12 @@ pub(super) fn sample(text: &str) -> Result<(Sample, Kind), Problem> {
             format!("it may have {CONVERTERS_PER_SAMPLE}"),
         ));
     }
-    if !rest.is_empty() {
-        return Err(Problem::new(
-            format!(
-                "{} stands behind the expression {}",
-                quoted(rest),
-                quoted(text)
-            ),
-            "remove it, or write a comma and a converter",
-        ));
-    }
-    Ok((sample, kind))
+    Ok((sample, kind, rest))
 }
 
 /// Takes `name(arguments)` off the front. Gives what stands behind it.
 pub(super) fn call(text: &str) -> Result<(Call<'_>, &str), Problem> {
-    let end = text.find(['(', ',', ')']).unwrap_or(text.len());
+    let end = text.find(['(', ',', ')', ']']).unwrap_or(text.len());
     let (name, rest) = text.split_at(end);
     let Some(inside) = rest.strip_prefix('(') else {
         let arguments = None;
@@ -176,9 +180,10 @@ fn source(call: &Call<'_>) -> Result<(Source, Kind), Problem> {
         "method" | "capture.req.method" => plain(Source::Method, Kind::Text),
         "path" => plain(Source::Path, Kind::Text),
         "query" => plain(Source::Query, Kind::Text),
-        "url" | "pathq" | "capture.req.uri" => plain(Source::Url, Kind::Text),
+        "url" | "pathq" => plain(Source::Url, Kind::Text),
+        "capture.req.uri" => plain(Source::AsItCame(Source::Url.into()), Kind::Text),
         "base" => plain(Source::Base, Kind::Text),
-        "req.ver" | "req_ver" | "capture.req.ver" => plain(Source::Version, Kind::Text),
+        "req.ver" | "req_ver" => plain(Source::Version, Kind::Text),
         "src" => plain(Source::ClientAddress, Kind::Address),
         "src_port" => plain(Source::ClientPort, Kind::Integer),
         "dst" => plain(Source::ListenerAddress, Kind::Address),

@@ -99,11 +99,20 @@ impl Client {
         let balancer = plan.balancer();
         let id = self.request_id(balancer, head, input);
         let mut edits = Edits::default();
-        let path = match head.path.get(input.filled()) {
+        let rules = balancer.rules.as_deref();
+        if let Some(rules) = rules
+            && let Some(next) = self.judge(rules, input, head, &id, &mut edits).await
+        {
+            return next;
+        }
+        // Rules of services may change it further, and what led here is to be cut off all the same.
+        let routed = edits.path.clone();
+        let path = match routed.as_deref().unwrap_or(head.path.get(input.filled())) {
             b"" => b"/",
             path => path,
         };
-        let Some(found) = plan.route(head.host().as_bytes(), path) else {
+        let host = edits.host.as_deref().unwrap_or(head.host().as_bytes());
+        let Some(found) = plan.route(host, path) else {
             let status = match balancer.compat {
                 Compat::Pointsman => 404,
                 Compat::Kontena => 503,
@@ -156,6 +165,8 @@ impl Client {
             service,
             head,
             prefix,
+            routed: routed.as_deref(),
+            rules,
             policy,
             sticky,
             edits: &edits,
