@@ -275,6 +275,12 @@ pub struct SettingArgs {
     /// Networks whose X-Forwarded-* headers are believed [default: none]
     #[arg(long, env = "LB_TRUSTED_PROXIES", value_name = "NETS")]
     pub trusted_proxies: Option<String>,
+    /// Lines in HAProxy's words for every request and service, see docs/custom_settings.md
+    #[arg(long, env = "LB_CUSTOM_SETTINGS", value_name = "LINES")]
+    pub custom_settings: Option<String>,
+    /// Lines of HAProxy's global section
+    #[arg(long, env = "LB_GLOBAL_SETTINGS", value_name = "LINES")]
+    pub global_settings: Option<String>,
 }
 
 #[derive(Debug, Args)]

@@ -119,7 +119,7 @@ fn told_of_flag(problem: &Diagnostic) -> String {
 
 impl SettingArgs {
     /// Each flag under the name of its key.
-    fn flags(&self) -> [(&'static str, Option<&str>); 16] {
+    fn flags(&self) -> [(&'static str, Option<&str>); 18] {
         [
             ("compat", self.compat.as_deref()),
             ("timeout_head", self.timeout_head.as_deref()),
@@ -137,6 +137,8 @@ impl SettingArgs {
             ("max_queue", self.max_queue.as_deref()),
             ("retries", self.retries.as_deref()),
             ("trusted_proxies", self.trusted_proxies.as_deref()),
+            ("custom_settings", self.custom_settings.as_deref()),
+            ("global_settings", self.global_settings.as_deref()),
         ]
     }
 }

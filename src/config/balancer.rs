@@ -54,8 +54,8 @@ pub(super) fn balancer(fields: &mut Fields<'_>, defaults: &Balancer) -> Balancer
     } = defaults.timeouts.clone();
     let custom = custom::settings(fields, "custom_settings", Scope::Balancer);
     let global = custom::settings(fields, "global_settings", Scope::Global);
+    let has_lines = fields.is_set("custom_settings");
     let lines = custom.timeouts;
-    let max_connections = global.max_connections.or(custom.max_connections);
     let mut timeout = |name, line, default| {
         let own = fields.timeout(name);
         custom::or(fields, name, own, line).unwrap_or(default)
@@ -70,7 +70,8 @@ pub(super) fn balancer(fields: &mut Fields<'_>, defaults: &Balancer) -> Balancer
         queue: timeout("timeout_queue", lines.queue, queue),
         drain: {
             let own = fields.duration("timeout_drain", DRAIN);
-            custom::or(fields, "timeout_drain", own, global.timeouts.drain).unwrap_or(drain)
+            let line = global.timeouts.drain;
+            custom::or_global(fields, "timeout_drain", own, line).unwrap_or(drain)
         },
     };
     Balancer {
@@ -83,7 +84,7 @@ pub(super) fn balancer(fields: &mut Fields<'_>, defaults: &Balancer) -> Balancer
             .unwrap_or(defaults.max_head_size),
         max_headers: {
             let own = fields.read("max_headers", |text| values::count(text, 1..=1000));
-            custom::or(fields, "max_headers", own, global.max_headers)
+            custom::or_global(fields, "max_headers", own, global.max_headers)
                 .unwrap_or(defaults.max_headers)
         },
         max_body_size: fields
@@ -91,8 +92,11 @@ pub(super) fn balancer(fields: &mut Fields<'_>, defaults: &Balancer) -> Balancer
             .unwrap_or(defaults.max_body_size),
         max_connections: {
             let own = fields.read("max_connections", |text| values::count(text, CONNECTIONS));
-            custom::or(fields, "max_connections", own, max_connections)
-                .unwrap_or(defaults.max_connections)
+            match global.max_connections {
+                Some(line) => custom::or_global(fields, "max_connections", own, Some(line)),
+                None => custom::or(fields, "max_connections", own, custom.max_connections),
+            }
+            .unwrap_or(defaults.max_connections)
         },
         max_queue: fields
             .read("max_queue", |text| values::count(text, MAX_QUEUE))
@@ -106,8 +110,14 @@ pub(super) fn balancer(fields: &mut Fields<'_>, defaults: &Balancer) -> Balancer
         } else {
             defaults.trusted_proxies.clone()
         },
-        rules: (!custom.rules.is_empty()).then(|| Arc::new(custom.rules)),
-        stats: custom.stats.is_on.then_some(custom.stats),
+        rules: match has_lines {
+            true => (!custom.rules.is_empty()).then(|| Arc::new(custom.rules)),
+            false => defaults.rules.clone(),
+        },
+        stats: match has_lines {
+            true => custom.stats.is_on.then_some(custom.stats),
+            false => defaults.stats.clone(),
+        },
     }
 }
 

@@ -1,6 +1,9 @@
 //! `custom_settings` and `global_settings` beside the keys of our own: what a key says goes over the
 //! same thing said in HAProxy's words, and whoever said both is told.
 
+#[cfg(test)]
+mod tests;
+
 use super::fields::Fields;
 use super::haproxy::{self, LineProblem, Said, Scope, Settings};
 use super::unit::{CheckKind, HealthCheck, HttpCheck};
@@ -35,6 +38,14 @@ fn not_yet(fields: &mut Fields<'_>, field: &str, settings: &Settings) {
     let cookie = settings.cookie.iter().map(|said| (said.line, "cookie"));
     let files = settings.error_files.iter();
     let files = files.map(|said| (said.line, "errorfile"));
+    if settings.stats.is_on {
+        fields.warn(
+            "not-honoured",
+            field,
+            format!("{field}: stats is not honoured by this version"),
+            "remove the lines",
+        );
+    }
     for (line, word) in cookie.chain(files) {
         fields.warn(
             "not-honoured",
@@ -45,16 +56,36 @@ fn not_yet(fields: &mut Fields<'_>, field: &str, settings: &Settings) {
     }
 }
 
-/// The key's own value if it is set, else what the line says.
+/// The key's own value if it is set, else what the line of `custom_settings` says.
 pub(super) fn or<T>(
     fields: &mut Fields<'_>,
     key: &str,
     own: Option<T>,
     said: Option<Said<T>>,
 ) -> Option<T> {
+    or_of(fields, "custom_settings", key, own, said)
+}
+
+/// The same with a line of `global_settings`.
+pub(super) fn or_global<T>(
+    fields: &mut Fields<'_>,
+    key: &str,
+    own: Option<T>,
+    said: Option<Said<T>>,
+) -> Option<T> {
+    or_of(fields, "global_settings", key, own, said)
+}
+
+fn or_of<T>(
+    fields: &mut Fields<'_>,
+    field: &str,
+    key: &str,
+    own: Option<T>,
+    said: Option<Said<T>>,
+) -> Option<T> {
     match said {
         Some(said) if fields.is_set(key) => {
-            overruled(fields, key, said.line);
+            overruled(fields, field, key, said.line);
             own
         }
         Some(said) => Some(said.value),
@@ -62,11 +93,11 @@ pub(super) fn or<T>(
     }
 }
 
-fn overruled(fields: &mut Fields<'_>, key: &str, line: usize) {
+fn overruled(fields: &mut Fields<'_>, field: &str, key: &str, line: usize) {
     fields.warn(
         "overruled",
-        "custom_settings",
-        format!("custom_settings line {line}: says nothing beside {key}"),
+        field,
+        format!("{field} line {line}: says nothing beside {key}"),
         &format!("remove the line, or the key {key}"),
     );
 }
@@ -87,7 +118,7 @@ pub(super) fn health_check(
                 Some(check) => {
                     let is_other = check.uri != own.uri && check.uri != "/";
                     if let Some(line) = line.filter(|_| has_uri && is_other) {
-                        overruled(fields, "health_check_uri", line);
+                        overruled(fields, "custom_settings", "health_check_uri", line);
                     }
                     check
                 }
@@ -104,7 +135,7 @@ pub(super) fn health_check(
         }
         (kind, Some(check)) => {
             if fields.is_set("health_check") {
-                overruled(fields, "health_check", line.unwrap_or(1));
+                overruled(fields, "custom_settings", "health_check", line.unwrap_or(1));
                 kind
             } else {
                 CheckKind::Http(Box::new(check))

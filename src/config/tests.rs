@@ -354,16 +354,6 @@ fn health_check_kind_follows_the_word_and_the_uri() {
 }
 
 #[test]
-fn old_keys_that_are_not_honoured_only_warn() {
-    check(
-        "service:\n  name: web\n  custom_settings: 'x'\n",
-        &[
-            "warning:3:20: custom_settings is not honoured: it is written in another program's language; use the fields of this program, see docs/keys.md",
-        ],
-    );
-}
-
-#[test]
 fn with_compat_kontena_only_true_keeps_the_path() {
     let kontena = Balancer {
         compat: Compat::Kontena,

@@ -20,6 +20,8 @@ mod redirect;
 mod sample;
 mod seen;
 mod template;
+#[cfg(test)]
+mod tests;
 
 pub use action::{
     AnswerRule, Edits, FieldAction, FieldEdit, LineEdit, OwnAnswer, RedirectRule, Remembered,

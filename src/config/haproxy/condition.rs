@@ -204,7 +204,7 @@ fn predefined() -> impl Iterator<Item = (&'static str, Test)> {
 
 /// How values are compared, by the word behind `-m`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Method {
+pub(super) enum Method {
     Found,
     Bool,
     Text(TextMatch),
@@ -214,7 +214,7 @@ enum Method {
     Address,
 }
 
-const METHODS: &[(&str, Method)] = &[
+pub(super) const METHODS: &[(&str, Method)] = &[
     ("beg", Method::Text(TextMatch::Begin)),
     ("bool", Method::Bool),
     ("dir", Method::Text(TextMatch::Directory)),

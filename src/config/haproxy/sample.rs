@@ -1,8 +1,9 @@
 //! Sample expressions: `req.hdr(x-version),lower`.
 
 use super::Problem;
+use super::condition::METHODS;
 use crate::config::values::unknown_word;
-use crate::diag::quoted;
+use crate::diag::{nearest, quoted};
 use crate::rules::{Converter, Pattern, Sample, Side, Source, Split, Substitution, field_name};
 
 /// What kind of value a sample gives, which says how it is compared when nothing else does.
@@ -388,6 +389,23 @@ pub(super) fn unknown(name: &str) -> Problem {
             message,
             "rules look at requests and answers only, not at counters and upstreams",
         ),
-        _ => unknown_word(name, SAMPLES),
+        _ => {
+            // Also the words that say how to compare: path_beg, hdr_end.
+            let compared = SAMPLES.iter().flat_map(|sample| {
+                METHODS
+                    .iter()
+                    .map(move |(how, _)| format!("{sample}_{how}"))
+            });
+            let known: Vec<_> = SAMPLES
+                .iter()
+                .map(|s| (*s).to_owned())
+                .chain(compared)
+                .collect();
+            let help = match nearest(name, known.iter().map(String::as_str)) {
+                Some(word) => format!("did you mean {word:?}?"),
+                None => "docs/custom_settings.md lists what can be looked at".to_owned(),
+            };
+            Problem::new(message, help)
+        }
     }
 }
