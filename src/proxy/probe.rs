@@ -7,7 +7,8 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::config::{CheckKind, CheckVersion, HttpCheck};
+use crate::config::{CheckKind, CheckVersion, Expect, HttpCheck};
+use crate::proxy::http1::{Asked, Framing, Limits, ResponseHead, parse_response};
 
 /// Enough of an answer to read its status line.
 const MAX_STATUS_LINE: usize = 1024;
@@ -33,8 +34,7 @@ pub(super) async fn probe(
         .write_all(request(check, host).as_bytes())
         .await
         .map_err(|error| format!("send: {error}"))?;
-    let wants_body = check.expect.iter().any(|expect| expect.is_of_body());
-    let answer = read_answer(&mut stream, wants_body)
+    let answer = read_answer(&mut stream, check)
         .await
         .map_err(|error| format!("answer: {error}"))?;
     let status = status(&answer).ok_or("answer: no HTTP status line")?;
@@ -90,20 +90,46 @@ fn request(check: &HttpCheck, host: &str) -> String {
 }
 
 /// The status line, or all of the answer if its text counts.
-async fn read_answer(stream: &mut TcpStream, whole: bool) -> io::Result<Vec<u8>> {
+async fn read_answer(stream: &mut TcpStream, check: &HttpCheck) -> io::Result<Vec<u8>> {
+    let wants_body = check.expect.iter().any(Expect::is_of_body);
     let mut answer = Vec::new();
     let mut chunk = [0; 4096];
-    let limit = if whole { MAX_ANSWER } else { MAX_STATUS_LINE };
-    while answer.len() < limit && (whole || !answer.contains(&b'\n')) {
+    loop {
+        let is_enough = match wants_body {
+            true => answer.len() >= MAX_ANSWER || is_whole(&answer, &check.method),
+            false => answer.len() >= MAX_STATUS_LINE || answer.contains(&b'\n'),
+        };
+        if is_enough {
+            return Ok(answer);
+        }
         match stream.read(&mut chunk).await {
-            Ok(0) => break,
+            Ok(0) => return Ok(answer),
             Ok(n) => answer.extend_from_slice(&chunk[..n]),
             // What came before the connection broke may be all there was to come.
-            Err(_) if !answer.is_empty() => break,
+            Err(_) if !answer.is_empty() => return Ok(answer),
             Err(error) => return Err(error),
         }
     }
-    Ok(answer)
+}
+
+/// Whether nothing more will come: not every upstream closes when it is asked to.
+fn is_whole(answer: &[u8], method: &str) -> bool {
+    let asked = Asked {
+        head: method == "HEAD",
+        upgrade: false,
+    };
+    let mut head = ResponseHead::default();
+    match parse_response(answer, &Limits::default(), asked, &mut head) {
+        Ok(false) => false,
+        Ok(true) => match head.framing {
+            Framing::None => true,
+            Framing::Length(length) => (answer.len() - head.len) as u64 >= length,
+            Framing::Chunked => answer.ends_with(b"\r\n0\r\n\r\n"),
+            Framing::UntilClose => false,
+        },
+        // Nobody knows where it ends: time does.
+        Err(_) => false,
+    }
 }
 
 fn status(answer: &[u8]) -> Option<u16> {
