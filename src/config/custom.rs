@@ -6,6 +6,7 @@ mod tests;
 
 use super::fields::Fields;
 use super::haproxy::{self, LineProblem, Said, Scope, Settings};
+use super::sticky::Sticky;
 use super::unit::{CheckKind, HealthCheck, HttpCheck};
 
 /// What the lines under `field` say; nothing if any of them is wrong, which is reported.
@@ -35,9 +36,6 @@ pub(super) fn settings(fields: &mut Fields<'_>, field: &str, scope: Scope) -> Se
 
 /// What is understood and cannot be done.
 fn not_yet(fields: &mut Fields<'_>, field: &str, settings: &Settings) {
-    let cookie = settings.cookie.iter().map(|said| (said.line, "cookie"));
-    let files = settings.error_files.iter();
-    let files = files.map(|said| (said.line, "errorfile"));
     if settings.stats.is_on {
         fields.warn(
             "not-honoured",
@@ -46,11 +44,11 @@ fn not_yet(fields: &mut Fields<'_>, field: &str, settings: &Settings) {
             "remove the lines",
         );
     }
-    for (line, word) in cookie.chain(files) {
+    for line in settings.error_files.iter().map(|said| said.line) {
         fields.warn(
             "not-honoured",
             field,
-            format!("{field} line {line}: {word} is not honoured by this version"),
+            format!("{field} line {line}: errorfile is not honoured by this version"),
             "remove the line",
         );
     }
@@ -100,6 +98,23 @@ fn overruled(fields: &mut Fields<'_>, field: &str, key: &str, line: usize) {
         format!("{field} line {line}: says nothing beside {key}"),
         &format!("remove the line, or the key {key}"),
     );
+}
+
+/// The stickiness that the keys ask for, else the `cookie` line's. An empty `cookie` key asks too.
+pub(super) fn sticky(
+    fields: &mut Fields<'_>,
+    own: Option<Sticky>,
+    said: Option<Said<Sticky>>,
+) -> Option<Sticky> {
+    let Some(said) = said else { return own };
+    let key = ["cookie", "sticky_session_cookie"];
+    match key.into_iter().find(|key| fields.place(key).is_some()) {
+        Some(key) => {
+            overruled(fields, "custom_settings", key, said.line);
+            own
+        }
+        None => Some(said.value),
+    }
 }
 
 /// Puts `own`, which the keys say, together with what the lines say of checks.

@@ -198,14 +198,6 @@ impl<'a> Fields<'a> {
         pairs
     }
 
-    /// The text of a field as it was written, space around it included.
-    pub(super) fn whole(&self, name: &str) -> Option<&'a str> {
-        match &self.node(name)?.value {
-            Value::Scalar(text) => Some(text),
-            _ => None,
-        }
-    }
-
     /// Where a field stands if it is written at all, even empty or as a list.
     pub(super) fn place(&self, name: &str) -> Option<(u32, u32)> {
         self.node(name).map(|node| (node.line, node.column))

@@ -140,9 +140,10 @@ pub(super) fn service(fields: &mut Fields<'_>, compat: Compat) -> Option<Service
 }
 
 fn policy(fields: &mut Fields<'_>, compat: Compat, custom: Settings) -> Policy {
+    let own = sticky(fields, compat);
     Policy {
         rules: custom.rules,
-        sticky: sticky(fields, compat),
+        sticky: custom::sticky(fields, own, custom.sticky),
         ..Policy::default()
     }
 }

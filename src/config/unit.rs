@@ -11,8 +11,8 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use super::auth::BasicAuth;
-use super::sticky::Sticky;
 pub use super::haproxy::Stats;
+use super::sticky::Sticky;
 pub use crate::balance::Balance;
 use crate::names::{ServiceName, UpstreamName};
 use crate::rules::{Pattern, Range, Rules};

@@ -1,7 +1,8 @@
 use std::time::Duration;
 
 use crate::config::{
-    Accepted, Balance, Balancer, CheckKind, CheckVersion, Expected, HttpCheck, Service, Unit, parse,
+    Accepted, Balance, Balancer, CheckKind, CheckVersion, Expected, HttpCheck, Service, Sticky,
+    Unit, parse,
 };
 use crate::diag::Diagnostic;
 use crate::names::UnitName;
@@ -228,4 +229,20 @@ fn rules_of_a_flag_hold_until_a_key_says_something_else() {
     };
     assert_eq!(over("balancer: {}"), flags.rules);
     assert_eq!(over("balancer: {custom_settings: 'retries 1'}"), None);
+}
+
+#[test]
+fn a_cookie_line_is_the_key_cookie_and_gives_way_to_it() {
+    let sticks = |fields: &str| {
+        let (service, warnings) = service(fields, "cookie SRV insert indirect nocache");
+        let policy = service.policy.expect("a policy");
+        match &policy.sticky {
+            Some(Sticky::Cookie(cookie)) => (cookie.name.clone(), warnings),
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(sticks(""), ("SRV".to_owned(), Vec::new()));
+    let (name, warnings) = sticks("  cookie: ''\n");
+    assert_eq!((name.as_str(), warnings.len()), ("LB_SERVERID", 1));
+    assert!(warnings[0].contains("line 1: says nothing beside cookie;"));
 }

@@ -11,6 +11,7 @@ use super::{LineProblem, Problem, Scope, global, options};
 use crate::balance::Balance;
 use crate::config::balancer::TIMEOUT;
 use crate::config::service::{CONNECTIONS, RETRIES};
+use crate::config::sticky::{self, Sticky};
 use crate::config::values::{self, unknown_word};
 use crate::diag::{nearest, quoted};
 use crate::rules::Rules;
@@ -25,8 +26,7 @@ pub(in crate::config) struct Settings {
     pub(in crate::config) balance: Option<Said<Balance>>,
     pub(in crate::config) check: CheckLines,
     pub(in crate::config) rules: Rules,
-    /// The words of a `cookie` line, `cookie` included.
-    pub(in crate::config) cookie: Option<Said<Vec<String>>>,
+    pub(in crate::config) sticky: Option<Said<Sticky>>,
     /// `errorfile STATUS NAME`.
     pub(in crate::config) error_files: Vec<Said<(u16, String)>>,
     pub(in crate::config) stats: Stats,
@@ -141,13 +141,9 @@ impl Settings {
                 check::default_server(&mut self.check, number, rest, warnings)
             }
             ["cookie", ..] if scope == Scope::Http => {
-                say(
-                    &mut self.cookie,
-                    number,
-                    line.words.clone(),
-                    "cookie",
-                    warnings,
-                );
+                let value =
+                    sticky::directive(&words).map_err(|problem| within("cookie", problem))?;
+                say(&mut self.sticky, number, value, "cookie", warnings);
                 Ok(())
             }
             ["errorfile", status, name] if scope != Scope::Tcp => {

@@ -548,6 +548,7 @@ fn lines_of(fields: &[crate::rules::FieldEdit]) -> String {
         FieldEdit::Set { name, value } => format!(" {name}:={}", shown(value)),
         FieldEdit::Add { name, value } => format!(" {name}+={}", shown(value)),
         FieldEdit::Remove { name } => format!(" -{name}"),
+        FieldEdit::Each { .. } => unreachable!("no rule makes one"),
     };
     fields.iter().map(one).collect()
 }
