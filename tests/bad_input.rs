@@ -350,6 +350,45 @@ fn cases(town: &Town) -> Vec<Case> {
              (key services/web/virtual_hosts); write the value again as text",
         ),
         case(
+            "services/web",
+            "services/web/custom_settings",
+            "\n# slower\ntiemout server 90s\n",
+            "error: services/web:4:20: custom_settings line 3: \"tiemout\" is unknown \
+             (key services/web/custom_settings); did you mean \"timeout\"?",
+        ),
+        case(
+            "services/web",
+            "services/web/custom_settings",
+            "http-request set-header Transfer-Encoding chunked",
+            "error: services/web:4:20: custom_settings line 1: field \"Transfer-Encoding\" cannot be \
+             changed (key services/web/custom_settings); it frames the message or belongs to one \
+             connection, which no rule may change",
+        ),
+        case(
+            "tcp-services/db",
+            "tcp-services/db/custom_settings",
+            "timeout tunnel 1h\nredirect scheme https",
+            "error: tcp-services/db:4:20: custom_settings line 2: is about HTTP, and this service is \
+             TCP (key tcp-services/db/custom_settings); remove the line, or keep the service under \
+             services/",
+        ),
+        case(
+            "balancer",
+            "settings/custom_settings",
+            "acl x src 10.0.0.0/33",
+            "error: balancer:2:20: custom_settings line 1: \"10.0.0.0/33\" is no network \
+             (key settings/custom_settings); write an address with a prefix length, such as \
+             10.0.0.0/8 or fd00::/8",
+        ),
+        case(
+            "balancer",
+            "settings/global_settings",
+            "maxconn 100\nssl-default-bind-options no-tlsv11",
+            "error: balancer:2:20: global_settings line 2: \"ssl-default-bind-options\" asks for TLS, \
+             which is not here yet (key settings/global_settings); remove the line; a later version \
+             will read it",
+        ),
+        case(
             "tcp-services/db",
             "tcp-services/db/external_port",
             "0",

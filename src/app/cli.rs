@@ -300,6 +300,12 @@ pub struct SettingArgs {
     /// The port of https that they are sent to [default: 443]
     #[arg(long, env = "LB_FORCE_SSL_PORT", value_name = "PORT")]
     pub force_ssl_port: Option<String>,
+    /// Lines in HAProxy's words for every request and service, see docs/custom_settings.md
+    #[arg(long, env = "LB_CUSTOM_SETTINGS", value_name = "LINES")]
+    pub custom_settings: Option<String>,
+    /// Lines of HAProxy's global section
+    #[arg(long, env = "LB_GLOBAL_SETTINGS", value_name = "LINES")]
+    pub global_settings: Option<String>,
 }
 
 #[derive(Debug, Args)]

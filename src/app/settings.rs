@@ -146,7 +146,7 @@ fn told_of_flag(problem: &Diagnostic) -> String {
 
 impl SettingArgs {
     /// Each flag under the name of its key.
-    fn flags(&self) -> [(&'static str, Option<&str>); 22] {
+    fn flags(&self) -> [(&'static str, Option<&str>); 24] {
         [
             ("compat", self.compat.as_deref()),
             ("timeout_head", self.timeout_head.as_deref()),
@@ -170,6 +170,8 @@ impl SettingArgs {
             ("stats_auth", self.stats_auth.as_deref()),
             ("force_ssl", self.force_ssl.as_deref()),
             ("force_ssl_port", self.force_ssl_port.as_deref()),
+            ("custom_settings", self.custom_settings.as_deref()),
+            ("global_settings", self.global_settings.as_deref()),
         ]
     }
 }

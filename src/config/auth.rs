@@ -182,7 +182,7 @@ fn users(fields: &mut Fields<'_>) -> Option<Vec<Arc<User>>> {
         fields.error("bad-value", SECRETS, &message, help);
     };
     for (at, line) in fields
-        .whole(SECRETS)
+        .verbatim(SECRETS)
         .unwrap_or_default()
         .lines()
         .enumerate()

@@ -1,13 +1,16 @@
 //! The `balancer:` unit: `settings/*` over the flags over the defaults.
 
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::access;
+use super::custom;
 use super::fields::Fields;
 use super::front;
+use super::haproxy::Scope;
 use super::pages;
-use super::service::{MAX_QUEUE, RETRIES};
+use super::service::{CONNECTIONS, MAX_QUEUE, RETRIES};
 use super::unit::{Balancer, Timeouts};
 use super::values::{self, Problem};
 
@@ -37,12 +40,15 @@ pub const BALANCER_FIELDS: &[&str] = &[
     "force_ssl_port",
     "error_pages",
     "acme",
+    "custom_settings",
+    "global_settings",
 ];
 
 /// A wait that ends: long enough for any long poll, short enough that nothing is held for ever.
-const TIMEOUT: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_hours(7 * 24);
+pub(super) const TIMEOUT: RangeInclusive<Duration> =
+    Duration::from_millis(1)..=Duration::from_hours(7 * 24);
 /// Nothing at all is a fair answer to how long to wait for what is left.
-const DRAIN: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_hours(7 * 24);
+pub(super) const DRAIN: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_hours(7 * 24);
 
 /// The balancer as `defaults` has it, with what the fields say on top.
 pub(super) fn balancer(fields: &mut Fields<'_>, defaults: &Balancer) -> Balancer {
@@ -56,47 +62,70 @@ pub(super) fn balancer(fields: &mut Fields<'_>, defaults: &Balancer) -> Balancer
         queue,
         drain,
     } = defaults.timeouts.clone();
+    let custom = custom::settings(fields, "custom_settings", Scope::Balancer);
+    let global = custom::settings(fields, "global_settings", Scope::Global);
+    let has_lines = fields.is_set("custom_settings");
+    let lines = custom.timeouts;
+    let mut timeout = |name, line, default| {
+        let own = fields.timeout(name);
+        custom::or(fields, name, own, line).unwrap_or(default)
+    };
+    let timeouts = Timeouts {
+        head: timeout("timeout_head", lines.head, head),
+        idle: timeout("timeout_idle", lines.idle, idle),
+        client: timeout("timeout_client", lines.client, client),
+        connect: timeout("timeout_connect", lines.connect, connect),
+        server: timeout("timeout_server", lines.server, server),
+        tunnel: timeout("timeout_tunnel", lines.tunnel, tunnel),
+        queue: timeout("timeout_queue", lines.queue, queue),
+        drain: {
+            let own = fields.duration("timeout_drain", DRAIN);
+            let line = global.timeouts.drain;
+            custom::or_global(fields, "timeout_drain", own, line).unwrap_or(drain)
+        },
+    };
     Balancer {
         compat: fields
             .read("compat", values::compat)
             .unwrap_or(defaults.compat),
-        timeouts: Timeouts {
-            head: fields.timeout("timeout_head").unwrap_or(head),
-            idle: fields.timeout("timeout_idle").unwrap_or(idle),
-            client: fields.timeout("timeout_client").unwrap_or(client),
-            connect: fields.timeout("timeout_connect").unwrap_or(connect),
-            server: fields.timeout("timeout_server").unwrap_or(server),
-            tunnel: fields.timeout("timeout_tunnel").unwrap_or(tunnel),
-            queue: fields.timeout("timeout_queue").unwrap_or(queue),
-            drain: fields.duration("timeout_drain", DRAIN).unwrap_or(drain),
-        },
+        timeouts,
         max_head_size: fields
             .read("max_head_size", head_size)
             .unwrap_or(defaults.max_head_size),
-        max_headers: fields
-            .read("max_headers", |text| values::count(text, 1..=1000))
-            .unwrap_or(defaults.max_headers),
+        max_headers: {
+            let own = fields.read("max_headers", |text| values::count(text, 1..=1000));
+            custom::or_global(fields, "max_headers", own, global.max_headers)
+                .unwrap_or(defaults.max_headers)
+        },
         max_body_size: fields
             .read("max_body_size", body_size)
             .unwrap_or(defaults.max_body_size),
-        max_connections: fields
-            .read("max_connections", |text| {
-                values::count(text, 1..=10_000_000)
-            })
-            .unwrap_or(defaults.max_connections),
+        max_connections: {
+            let own = fields.read("max_connections", |text| values::count(text, CONNECTIONS));
+            match global.max_connections {
+                Some(line) => custom::or_global(fields, "max_connections", own, Some(line)),
+                None => custom::or(fields, "max_connections", own, custom.max_connections),
+            }
+            .unwrap_or(defaults.max_connections)
+        },
         max_queue: fields
             .read("max_queue", |text| values::count(text, MAX_QUEUE))
             .unwrap_or(defaults.max_queue),
-        retries: fields
-            .read("retries", |text| values::count(text, RETRIES))
-            .unwrap_or(defaults.retries),
+        retries: {
+            let own = fields.read("retries", |text| values::count(text, RETRIES));
+            custom::or(fields, "retries", own, custom.retries).unwrap_or(defaults.retries)
+        },
         trusted_proxies: if fields.is_set("trusted_proxies") {
             access::networks(fields, "trusted_proxies")
         } else {
             defaults.trusted_proxies.clone()
         },
-        front: front::front(fields, defaults.front.as_ref()),
-        error_pages: pages::error_pages(fields, defaults.error_pages.as_ref()),
+        front: front::front(fields, defaults.front.as_ref(), custom.stats),
+        error_pages: pages::error_pages(fields, defaults.error_pages.as_ref(), custom.error_files),
+        rules: match has_lines {
+            true => (!custom.rules.is_empty()).then(|| Arc::new(custom.rules)),
+            false => defaults.rules.clone(),
+        },
     }
 }
 

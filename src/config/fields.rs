@@ -62,15 +62,21 @@ impl<'a> Fields<'a> {
 
     /// The text of a field, trimmed; `None` if it is not set or no text.
     pub(super) fn text(&mut self, name: &str) -> Option<Written<'a>> {
+        let text = self.verbatim(name)?.trim();
+        let node = self.node(name)?;
+        Some(Written {
+            text,
+            line: node.line,
+            column: node.column,
+        })
+    }
+
+    /// The text of a field with the space around it, for texts whose lines are counted.
+    pub(super) fn verbatim(&mut self, name: &str) -> Option<&'a str> {
         let node = self.node(name)?;
         match &node.value {
             Value::Null => None,
-            Value::Scalar(text) => Some(Written {
-                text: text.trim(),
-                line: node.line,
-                column: node.column,
-            })
-            .filter(|written| !written.text.is_empty()),
+            Value::Scalar(text) => Some(text.as_str()).filter(|text| !text.trim().is_empty()),
             other => {
                 let problem = Problem::new(
                     format!("is {} and has to be one value", kind(other)),
@@ -190,14 +196,6 @@ impl<'a> Fields<'a> {
             pairs.push((entry, written));
         }
         pairs
-    }
-
-    /// The text of a field as it was written, space around it included.
-    pub(super) fn whole(&self, name: &str) -> Option<&'a str> {
-        match &self.node(name)?.value {
-            Value::Scalar(text) => Some(text),
-            _ => None,
-        }
     }
 
     /// Where a field stands if it is written at all, even empty or as a list.

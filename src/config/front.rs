@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::address::{self, Query};
 use super::fields::Fields;
+use super::haproxy::StatsLines;
 use super::values::{self, Problem};
 use crate::diag::quoted;
 
@@ -13,6 +14,9 @@ const CHALLENGES: usize = 1_000;
 const TOKEN_BYTES: usize = 256;
 const CHALLENGE_BYTES: usize = 4096;
 const USERS: usize = 100;
+
+/// What browsers show where nobody said it better.
+const REALM: &str = "pointsman figures";
 
 /// Off as a whole in most balancers, so that a request pays one look for all of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -34,6 +38,8 @@ pub struct Front {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stats {
     pub uri: String,
+    /// What browsers show when they ask for a password.
+    pub realm: String,
     pub users: StatsUsers,
 }
 
@@ -49,6 +55,15 @@ impl std::fmt::Debug for StatsUsers {
 }
 
 impl StatsUsers {
+    /// `None` if there are none: then nobody said that everybody may see them.
+    fn of(users: &[(String, String)]) -> Option<Self> {
+        let users: Vec<_> = users
+            .iter()
+            .map(|(name, password)| format!("{name}:{password}"))
+            .collect();
+        (!users.is_empty()).then_some(Self(users))
+    }
+
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -70,12 +85,20 @@ impl Front {
 }
 
 /// `defaults` with what the fields say on top.
-pub(super) fn front(fields: &mut Fields<'_>, defaults: Option<&Arc<Front>>) -> Option<Arc<Front>> {
+///
+/// `lines` are what `custom_settings` say of the figures; the keys go over them.
+pub(super) fn front(
+    fields: &mut Fields<'_>,
+    defaults: Option<&Arc<Front>>,
+    lines: StatsLines,
+) -> Option<Arc<Front>> {
     let defaults = defaults.map(|front| (**front).clone()).unwrap_or_default();
-    let (uri, users) = match defaults.stats {
-        Some(stats) => (Some(stats.uri), Some(stats.users)),
-        None => (None, None),
+    let (uri, users) = match (lines.is_on, defaults.stats) {
+        (true, _) => (Some(lines.uri), StatsUsers::of(&lines.users)),
+        (false, Some(stats)) => (Some(stats.uri), Some(stats.users)),
+        (false, None) => (None, None),
     };
+    let realm = lines.realm.unwrap_or_else(|| REALM.to_owned());
     let mut front = Front {
         health_uri: fields.read("health_uri", uri_path).or(defaults.health_uri),
         ready_uri: fields.read("ready_uri", uri_path).or(defaults.ready_uri),
@@ -92,7 +115,13 @@ pub(super) fn front(fields: &mut Fields<'_>, defaults: Option<&Arc<Front>>) -> O
     let uri = fields.read("stats_uri", stats_path).or(uri);
     let users = stats_users(fields).or(users);
     match (uri, users) {
-        (Some(uri), Some(users)) => front.stats = Some(Stats { uri, users }),
+        (Some(uri), Some(users)) => front.stats = Some(Stats { uri, realm, users }),
+        (Some(_), None) if lines.is_on && !fields.is_set("stats_uri") => fields.error(
+            "bad-value",
+            "custom_settings",
+            "custom_settings have stats and no user: everybody could read the figures",
+            "write stats auth NAME:PASSWORD, or set stats_auth to none if everybody may",
+        ),
         (Some(_), None) if !fields.is_set("stats_auth") => fields.error(
             "bad-value",
             "stats_uri",

@@ -5,26 +5,10 @@ use super::fields::Fields;
 use super::unit::HostPattern;
 use super::values::{self, Problem, unknown_word};
 use crate::diag::{nearest, quoted};
-use crate::rules::FieldEdit;
+use crate::rules::{self, FieldAction, Template};
 
 const EDITS: usize = 100;
-const NAME_BYTES: usize = 200;
 const VALUE_BYTES: usize = 8192;
-
-/// Fields that frame a message or belong to one connection. Whoever could set them could make two
-/// parties read one message differently, so nobody can.
-const OURS: &[&str] = &[
-    "connection",
-    "content-length",
-    "expect",
-    "http2-settings",
-    "keep-alive",
-    "proxy-connection",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-];
 
 /// What an upstream finds in `Host`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -38,7 +22,7 @@ pub enum HostHeader {
 }
 
 /// The lines of `field`, in their order.
-pub(super) fn edits(fields: &mut Fields<'_>, field: &str) -> Vec<FieldEdit> {
+pub(super) fn edits(fields: &mut Fields<'_>, field: &str) -> Vec<FieldAction> {
     let mut edits = Vec::new();
     let Some(written) = fields.text(field) else {
         return edits;
@@ -64,7 +48,7 @@ pub(super) fn edits(fields: &mut Fields<'_>, field: &str) -> Vec<FieldEdit> {
     edits
 }
 
-fn edit(line: &str, field: &str) -> Result<FieldEdit, Problem> {
+fn edit(line: &str, field: &str) -> Result<FieldAction, Problem> {
     const WORDS: &[&str] = &["set", "add", "remove"];
     let (word, rest) = line.split_once([' ', '\t']).unwrap_or((line, ""));
     let word = word.to_ascii_lowercase();
@@ -74,7 +58,7 @@ fn edit(line: &str, field: &str) -> Result<FieldEdit, Problem> {
     let rest = rest.trim();
     if word == "remove" {
         let name = field_name(rest.strip_suffix(':').unwrap_or(rest), field)?;
-        return Ok(FieldEdit::Remove { name });
+        return Ok(FieldAction::Remove { name });
     }
     let Some((name, value)) = rest.split_once(':') else {
         return Err(Problem::new(
@@ -85,27 +69,20 @@ fn edit(line: &str, field: &str) -> Result<FieldEdit, Problem> {
     let name = field_name(name, field)?;
     let value = field_value(value.trim(), &name)?;
     Ok(match word.as_str() {
-        "set" => FieldEdit::Set { name, value },
-        _ => FieldEdit::Add { name, value },
+        "set" => FieldAction::Set { name, value },
+        _ => FieldAction::Add { name, value },
     })
 }
 
 /// The name of a field that rules may change.
 fn field_name(name: &str, field: &str) -> Result<String, Problem> {
-    let is_token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
-    if name.is_empty() || name.len() > NAME_BYTES || !name.bytes().all(is_token) {
+    if let Err(problem) = rules::field_name(name) {
         return Err(Problem::new(
-            format!("{} is no name of a field", quoted(name)),
-            "a name has letters, digits and dashes, as in X-Frame-Options",
+            format!("{} is no field that can be changed", quoted(name)),
+            problem.to_string(),
         ));
     }
     let lower = name.to_ascii_lowercase();
-    if OURS.contains(&lower.as_str()) {
-        return Err(Problem::new(
-            format!("{name} cannot be changed"),
-            "it frames the message or belongs to one connection, which the balancer sees to",
-        ));
-    }
     if lower == "host" && field == "request_headers" {
         return Err(Problem::new(
             format!("{name} cannot be changed"),
@@ -115,7 +92,7 @@ fn field_name(name: &str, field: &str) -> Result<String, Problem> {
     Ok(name.to_owned())
 }
 
-fn field_value(value: &str, name: &str) -> Result<Vec<u8>, Problem> {
+fn field_value(value: &str, name: &str) -> Result<Template, Problem> {
     if value.is_empty() {
         return Err(Problem::new(
             format!("{name} has no value"),
@@ -134,7 +111,7 @@ fn field_value(value: &str, name: &str) -> Result<Vec<u8>, Problem> {
             "a value has visible ASCII characters, spaces and tabs",
         ));
     }
-    Ok(value.as_bytes().to_vec())
+    Ok(Template::text(value))
 }
 
 /// `pass_host_header`: `true`, `false`, or a host name.
@@ -169,23 +146,23 @@ mod tests {
     #[test]
     fn lines_become_edits() {
         let name = || "X-A".to_owned();
-        let value = || b"b: c".to_vec();
+        let value = || Template::text("b: c");
         let read = |line| edit(line, "request_headers");
         assert_eq!(
             read("set X-A: b: c"),
-            Ok(FieldEdit::Set {
+            Ok(FieldAction::Set {
                 name: name(),
                 value: value()
             })
         );
         assert_eq!(
             read("ADD\tX-A:b: c"),
-            Ok(FieldEdit::Add {
+            Ok(FieldAction::Add {
                 name: name(),
                 value: value()
             })
         );
-        assert_eq!(read("remove X-A"), Ok(FieldEdit::Remove { name: name() }));
+        assert_eq!(read("remove X-A"), Ok(FieldAction::Remove { name: name() }));
         assert!(edit("set Host: x", "response_headers").is_ok());
     }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::fields::Fields;
+use super::haproxy::Said;
 use super::values::Problem;
 use crate::diag::quoted;
 
@@ -62,12 +63,18 @@ impl ErrorPage {
     }
 }
 
-/// `defaults` with the pages of `error_pages` on top; `None` if there are none.
+/// `defaults` with the `errorfile` lines and then the pages of `error_pages` on top; `None` if there are
+/// none.
 pub(super) fn error_pages(
     fields: &mut Fields<'_>,
     defaults: Option<&Arc<ErrorPages>>,
+    files: Vec<Said<(u16, String)>>,
 ) -> Option<Arc<ErrorPages>> {
     let mut pages = defaults.map(|pages| (**pages).clone()).unwrap_or_default();
+    for Said { value, .. } in files {
+        let (status, name) = value;
+        pages.set(status, ErrorPage::File(name.into()));
+    }
     for (entry, written) in fields.pairs("error_pages", PAGES) {
         let status = entry.name.parse().ok();
         match status.filter(|status| PAGE_STATUSES.contains(status)) {

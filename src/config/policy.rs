@@ -2,16 +2,26 @@
 
 use super::address::upstream;
 use super::balancer::body_size;
+use super::custom;
 use super::fields::Fields;
+use super::haproxy::Settings;
 use super::unit::{Compat, HttpRoutes, Maintenance, Policy};
 use super::values::{self, Problem};
 use super::{access, headers, pages, redirects, sticky};
 use crate::rules::{AnswerRule, RequestAction, RequestRule};
 
 /// Notes in `routes` what has to lead here for the policy to be asked.
-pub(super) fn http(fields: &mut Fields<'_>, routes: &mut HttpRoutes, compat: Compat) -> Policy {
+pub(super) fn http(
+    fields: &mut Fields<'_>,
+    routes: &mut HttpRoutes,
+    compat: Compat,
+    lines: Settings,
+) -> Policy {
     let mut policy = tcp(fields);
-    policy.sticky = sticky::sticky(fields, compat);
+    let own = sticky::sticky(fields, compat);
+    policy.sticky = custom::sticky(fields, own, lines.sticky);
+    // What the keys set stands: their rules come last.
+    policy.rules = lines.rules;
     policy.redirects = redirects::redirects(fields);
     if let Some(redirects) = &policy.redirects {
         let redirected = redirects.routes().map(|(h, p)| (h.clone(), p.to_owned()));
@@ -38,7 +48,7 @@ pub(super) fn http(fields: &mut Fields<'_>, routes: &mut HttpRoutes, compat: Com
         .read("max_body_size", body_size)
         .map(|size| size.unwrap_or(u64::MAX));
     policy.maintenance = fields.read("maintenance", maintenance).flatten();
-    policy.error_pages = pages::error_pages(fields, None);
+    policy.error_pages = pages::error_pages(fields, None, lines.error_files);
     policy
 }
 

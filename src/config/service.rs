@@ -6,10 +6,13 @@ use std::time::Duration;
 
 use super::address::{Query, host, path, upstream};
 use super::auth;
+use super::custom;
 use super::fields::{Fields, name};
+use super::haproxy::Scope;
 use super::policy;
 use super::unit::{
-    CheckKind, Compat, HealthCheck, HttpRoutes, Mode, Policy, Service, ServiceTimeouts, Upstream,
+    CheckKind, Compat, HealthCheck, HttpCheck, HttpRoutes, Mode, Policy, Service, ServiceTimeouts,
+    Upstream,
 };
 use super::values::{self, Problem, unknown_word};
 use crate::names::{ServiceName, UpstreamName};
@@ -98,33 +101,50 @@ pub(super) fn service(fields: &mut Fields<'_>, compat: Compat) -> Option<Service
         Word::Http => Mode::Http(routes(fields, compat)),
         Word::Tcp => tcp(fields),
     };
+    let scope = match mode {
+        Mode::Http(_) => Scope::Http,
+        Mode::Tcp { .. } => Scope::Tcp,
+    };
+    let mut custom = custom::settings(fields, "custom_settings", scope);
     let balance = fields.read("balance", values::balance);
+    let balance = custom::or(fields, "balance", balance, custom.balance.take());
     let health_check = health_check(fields);
+    let health_check = custom::health_check(fields, health_check, &mut custom);
+    let lines = std::mem::take(&mut custom.timeouts);
+    let mut timeout = |name, line| {
+        let own = fields.timeout(name);
+        custom::or(fields, name, own, line)
+    };
     let timeouts = ServiceTimeouts {
-        connect: fields.timeout("timeout_connect"),
-        server: fields.timeout("timeout_server"),
-        client: fields.timeout("timeout_client"),
-        tunnel: fields.timeout("timeout_tunnel"),
-        queue: fields.timeout("timeout_queue"),
+        connect: timeout("timeout_connect", lines.connect),
+        server: timeout("timeout_server", lines.server),
+        client: timeout("timeout_client", lines.client),
+        tunnel: timeout("timeout_tunnel", lines.tunnel),
+        queue: timeout("timeout_queue", lines.queue),
     };
     let retries = fields.read("retries", |text| values::count(text, RETRIES));
+    let retries = custom::or(fields, "retries", retries, custom.retries.take());
     let max_connections = fields
         .read("max_connections", |text| {
             if values::is_unlimited(text) {
                 return Ok(None);
             }
-            values::count(text, 1..=10_000_000).map(Some)
+            values::count(text, CONNECTIONS).map(Some)
         })
         .flatten();
+    let line = custom.max_connections.take();
+    let max_connections = custom::or(fields, "max_connections", max_connections, line);
     let max_queue = fields.read("max_queue", |text| values::count(text, MAX_QUEUE));
-    not_yet(fields);
     let auth = auth::basic_auth(fields, service_name.as_ref(), &mode);
     let policy = match &mut mode {
         Mode::Http(routes) => Policy {
             auth,
-            ..policy::http(fields, routes, compat)
+            ..policy::http(fields, routes, compat, custom)
         },
-        Mode::Tcp { .. } => policy::tcp(fields),
+        Mode::Tcp { .. } => Policy {
+            rules: custom.rules,
+            ..policy::tcp(fields)
+        },
     };
     let upstreams = upstreams(fields);
     Some(Service {
@@ -142,6 +162,7 @@ pub(super) fn service(fields: &mut Fields<'_>, compat: Compat) -> Option<Service
 }
 
 pub(super) const RETRIES: std::ops::RangeInclusive<u32> = 0..=100;
+pub(super) const CONNECTIONS: std::ops::RangeInclusive<u32> = 1..=10_000_000;
 pub(super) const MAX_QUEUE: std::ops::RangeInclusive<u32> = 0..=1_000_000;
 
 #[derive(Clone, Copy)]
@@ -283,10 +304,8 @@ fn health_check(fields: &mut Fields<'_>) -> HealthCheck {
     let uri = fields.read("health_check_uri", |text| path(text, Query::Allowed));
     let kind = match (word, uri) {
         (Some("off"), _) => CheckKind::Off,
-        (None | Some("http"), Some(uri)) => CheckKind::Http { uri },
-        (Some("http"), None) => CheckKind::Http {
-            uri: "/".to_owned(),
-        },
+        (None | Some("http"), Some(uri)) => CheckKind::Http(HttpCheck::get(uri).into()),
+        (Some("http"), None) => CheckKind::Http(HttpCheck::get("/").into()),
         (Some(_), Some(_)) => {
             fields.warn(
                 "unused-field",
@@ -319,19 +338,6 @@ fn health_check(fields: &mut Fields<'_>) -> HealthCheck {
         fall: fields
             .read("health_check_fall", |text| values::count(text, 1..=100))
             .unwrap_or(default.fall),
-    }
-}
-
-/// What Kontena's keys can say and this version cannot do.
-fn not_yet(fields: &mut Fields<'_>) {
-    if fields.is_set("custom_settings") {
-        fields.warn(
-            "not-honoured",
-            "custom_settings",
-            "custom_settings is not honoured: it is written in another program's language"
-                .to_owned(),
-            "use the fields of this program, see docs/keys.md",
-        );
     }
 }
 

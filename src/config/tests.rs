@@ -119,9 +119,7 @@ fn a_full_service_is_read_into_its_checked_form() {
             upstream("web-2", "[::1]:80", 0),
         ],
         health_check: HealthCheck {
-            kind: CheckKind::Http {
-                uri: "/health?deep=1".into(),
-            },
+            kind: CheckKind::Http(HttpCheck::get("/health?deep=1").into()),
             port: Some(8081),
             interval: Duration::from_millis(500),
             timeout: s(1),
@@ -342,7 +340,7 @@ fn health_check_kind_follows_the_word_and_the_uri() {
             .health_check
             .kind
     };
-    let http = |uri: &str| CheckKind::Http { uri: uri.into() };
+    let http = |uri: &str| CheckKind::Http(HttpCheck::get(uri).into());
     assert_eq!(kind("health_check: http"), http("/"));
     assert_eq!(kind("health_check: http, health_check_uri: /x"), http("/x"));
     assert_eq!(
@@ -354,16 +352,6 @@ fn health_check_kind_follows_the_word_and_the_uri() {
         CheckKind::Off
     );
     assert_eq!(kind("mode: tcp, health_check_uri: /x"), http("/x"));
-}
-
-#[test]
-fn old_keys_that_are_not_honoured_only_warn() {
-    check(
-        "service:\n  name: web\n  custom_settings: 'x'\n",
-        &[
-            "warning:3:20: custom_settings is not honoured: it is written in another program's language; use the fields of this program, see docs/keys.md",
-        ],
-    );
 }
 
 #[test]

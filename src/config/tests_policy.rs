@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::*;
-use crate::rules::{FieldEdit, RequestAction};
+use crate::rules::{FieldAction, RequestAction, Template};
 
 fn lines(diagnostics: &[Diagnostic]) -> Vec<String> {
     let line = |d: &Diagnostic| {
@@ -116,11 +116,11 @@ fn every_key_becomes_its_part_of_the_policy() {
         (Some(true), Some(8443))
     );
     let edits: Vec<_> = policy.rules.request.iter().map(|r| &r.action).collect();
-    let set = RequestAction::Field(FieldEdit::Set {
+    let set = RequestAction::Field(FieldAction::Set {
         name: "X-A".into(),
-        value: b"1".to_vec(),
+        value: Template::text("1"),
     });
-    let remove = RequestAction::Field(FieldEdit::Remove { name: "X-B".into() });
+    let remove = RequestAction::Field(FieldAction::Remove { name: "X-B".into() });
     assert_eq!(edits, [&set, &remove]);
     assert_eq!(policy.rules.answer.len(), 1);
     assert_eq!(
@@ -273,12 +273,12 @@ fn wrong_header_lines_are_refused_with_their_number() {
     refused(
         "request_headers",
         "add X A: 1",
-        "request_headers line 1: \"X A\" is no name of a field; a name has letters, digits and dashes, as in X-Frame-Options",
+        "request_headers line 1: \"X A\" is no field that can be changed; ' ' cannot be in a field's name",
     );
     refused(
         "response_headers",
         "set Transfer-Encoding: chunked",
-        "response_headers line 1: Transfer-Encoding cannot be changed; it frames the message or belongs to one connection, which the balancer sees to",
+        "response_headers line 1: \"Transfer-Encoding\" is no field that can be changed; it frames the message or belongs to one connection, which no rule may change",
     );
     refused(
         "request_headers",

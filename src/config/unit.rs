@@ -19,7 +19,7 @@ use super::redirects::Redirects;
 use super::sticky::Sticky;
 pub use crate::balance::Balance;
 use crate::names::{ServiceName, UpstreamName};
-use crate::rules::Rules;
+use crate::rules::{Pattern, Range, Rules};
 
 /// One accepted unit.
 #[derive(Clone, Debug, PartialEq)]
@@ -126,7 +126,7 @@ pub struct Upstream {
     pub weight: u16,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct HealthCheck {
     pub kind: CheckKind,
     /// `health_check_port`: another port than the traffic's.
@@ -141,14 +141,81 @@ pub struct HealthCheck {
     pub fall: u32,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum CheckKind {
     /// `health_check: off`.
     Off,
     /// A connect that succeeds.
     Tcp,
-    /// `health_check_uri`: GET answered with 2xx or 3xx.
-    Http { uri: String },
+    /// `health_check_uri`, or `option httpchk` in `custom_settings`.
+    Http(Box<HttpCheck>),
+}
+
+/// A request that has to be answered as expected.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HttpCheck {
+    /// Upper case.
+    pub method: String,
+    pub uri: String,
+    pub version: CheckVersion,
+    /// Besides `Host`, or in its place. None that frames the message.
+    pub fields: Vec<(String, String)>,
+    pub body: String,
+    /// All have to hold. None: 2xx or 3xx.
+    pub expect: Vec<Expect>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CheckVersion {
+    Http10,
+    Http11,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Expect {
+    pub what: Expected,
+    /// The check is good if it is not so.
+    pub is_negated: bool,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum Expected {
+    Status(Vec<Range>),
+    StatusLike(Pattern),
+    /// In the body.
+    Text(String),
+    TextLike(Pattern),
+}
+
+impl Expect {
+    /// Whether the text of the answer is needed.
+    pub fn is_of_body(&self) -> bool {
+        matches!(self.what, Expected::Text(_) | Expected::TextLike(_))
+    }
+
+    pub fn holds(&self, status: u16, body: &[u8]) -> bool {
+        let found = match &self.what {
+            Expected::Status(ranges) => ranges.iter().any(|range| range.contains(status.into())),
+            Expected::StatusLike(pattern) => pattern.is_match(status.to_string().as_bytes()),
+            Expected::Text(text) => memchr::memmem::find(body, text.as_bytes()).is_some(),
+            Expected::TextLike(pattern) => pattern.is_match(body),
+        };
+        found != self.is_negated
+    }
+}
+
+impl HttpCheck {
+    /// GET answered with 2xx or 3xx.
+    pub fn get(uri: impl Into<String>) -> Self {
+        Self {
+            method: "GET".to_owned(),
+            uri: uri.into(),
+            version: CheckVersion::Http11,
+            fields: Vec::new(),
+            body: String::new(),
+            expect: Vec::new(),
+        }
+    }
 }
 
 /// Overrides of the balancer's timeouts.
@@ -185,6 +252,9 @@ pub struct Balancer {
     pub front: Option<Arc<Front>>,
     /// `error_pages`: for all services, and for requests that reach none.
     pub error_pages: Option<Arc<ErrorPages>>,
+    /// Of `custom_settings`: what is done to every request before its service is looked for, and to
+    /// its answer. `None`: nothing.
+    pub rules: Option<Arc<Rules>>,
 }
 
 /// Every wait of the data plane. Defaults are Kontena's where it had one.
@@ -247,6 +317,7 @@ impl Default for Balancer {
             trusted_proxies: Vec::new(),
             front: None,
             error_pages: None,
+            rules: None,
         }
     }
 }

@@ -9,7 +9,7 @@ use crate::config::{
     Sticky,
 };
 use crate::plan::{Plan, Service};
-use crate::rules::{FieldEdit, RequestAction, RequestRule};
+use crate::rules::{FieldAction, RequestAction, RequestRule};
 
 #[derive(Serialize)]
 struct PlanText {
@@ -175,12 +175,12 @@ fn policy_text(policy: &Policy, text: &mut BTreeMap<&'static str, String>) {
     );
 }
 
-fn edit_text(edit: &FieldEdit) -> String {
+fn edit_text(edit: &FieldAction) -> String {
     match edit {
-        FieldEdit::Set { name, value } => format!("set {name}: {}", value.escape_ascii()),
-        FieldEdit::Add { name, value } => format!("add {name}: {}", value.escape_ascii()),
-        FieldEdit::Remove { name } => format!("remove {name}"),
-        FieldEdit::Each { name, lines } => format!("each {name}: {lines:?}"),
+        FieldAction::Set { name, value } => format!("set {name}: {value}"),
+        FieldAction::Add { name, value } => format!("add {name}: {value}"),
+        FieldAction::Remove { name } => format!("remove {name}"),
+        FieldAction::Replace { .. } => format!("{edit:?}"),
     }
 }
 
@@ -264,7 +264,8 @@ impl ServiceText {
         let health_check = match &check.kind {
             CheckKind::Off => "off".to_owned(),
             CheckKind::Tcp => format!("tcp{pace}"),
-            CheckKind::Http { uri } => format!("http {uri}{pace}"),
+            CheckKind::Http(check) if check.method == "GET" => format!("http {}{pace}", check.uri),
+            CheckKind::Http(check) => format!("http {} {}{pace}", check.method, check.uri),
         };
         let upstreams = service.members.iter().map(|m| {
             (

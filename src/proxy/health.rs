@@ -4,13 +4,10 @@
 //! streak; one whose check changed is checked the new way from then on.
 
 use std::collections::HashMap;
-use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep, timeout};
@@ -18,6 +15,7 @@ use tokio::time::{Instant, sleep, timeout};
 use crate::balance::{Health, Member, UpstreamId, UpstreamState};
 use crate::config::{CheckKind, HealthCheck};
 use crate::plan::Service;
+use crate::proxy::probe::probe;
 
 /// Checks under way at once: ten thousand upstreams must not take all descriptors.
 const AT_ONCE: usize = 128;
@@ -30,9 +28,6 @@ const HANGING_AT_ONCE: usize = 64;
 /// as it can.
 const EAGER: Duration = Duration::from_millis(100);
 const STARTING: Duration = Duration::from_secs(20);
-
-/// Enough of an answer to read its status line.
-const MAX_STATUS_LINE: usize = 1024;
 
 pub struct Checker {
     running: HashMap<UpstreamId, Running>,
@@ -205,52 +200,4 @@ async fn watch(watched: Watched, check: HealthCheck, queues: Arc<Queues>) {
         )
         .await;
     }
-}
-
-/// One check; the text says why, for the log.
-async fn probe(address: SocketAddr, host: &str, kind: &CheckKind) -> Result<String, String> {
-    let mut stream = TcpStream::connect(address)
-        .await
-        .map_err(|error| format!("connect: {error}"))?;
-    // Closed by a reset: thousands of checks in a minute would otherwise leave as many ports waiting
-    // for their time to pass.
-    let _ = socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO));
-    let CheckKind::Http { uri } = kind else {
-        return Ok("connected".to_owned());
-    };
-    let request = format!(
-        "GET {uri} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: pointsman-check\r\n\
-         Accept: */*\r\nConnection: close\r\n\r\n"
-    );
-    stream
-        .write_all(request.as_bytes())
-        .await
-        .map_err(|error| format!("send: {error}"))?;
-    let status = read_status(&mut stream)
-        .await
-        .map_err(|error| format!("answer: {error}"))?;
-    let verdict = format!("GET {uri} answered {status}");
-    if (200..400).contains(&status) {
-        Ok(verdict)
-    } else {
-        Err(verdict)
-    }
-}
-
-async fn read_status(stream: &mut TcpStream) -> io::Result<u16> {
-    let mut line = Vec::new();
-    let mut chunk = [0; 256];
-    while !line.contains(&b'\n') && line.len() < MAX_STATUS_LINE {
-        match stream.read(&mut chunk).await? {
-            0 => break,
-            n => line.extend_from_slice(&chunk[..n]),
-        }
-    }
-    let bad = || io::Error::new(io::ErrorKind::InvalidData, "no HTTP status line");
-    let text = line.strip_prefix(b"HTTP/1.").ok_or_else(bad)?;
-    let digits = text.get(2..5).ok_or_else(bad)?;
-    std::str::from_utf8(digits)
-        .ok()
-        .and_then(|d| d.parse().ok())
-        .ok_or_else(bad)
 }

@@ -13,6 +13,7 @@ pub mod http1;
 mod io;
 mod listen;
 mod pipe;
+mod probe;
 mod tcp;
 mod timer;
 mod tunnel;

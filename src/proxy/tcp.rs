@@ -1,5 +1,6 @@
 //! TCP services: an upstream is chosen when a connection comes, then bytes go both ways.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tokio::net::TcpStream;
@@ -11,6 +12,7 @@ use crate::proxy::timer::Deadline;
 use crate::proxy::tunnel::{Early, End, Lender, tunnel};
 use crate::proxy::upstream::{PAUSE, connect_member};
 use crate::proxy::worker::Counted;
+use crate::rules::{Edits, Facts, Side, Verdict};
 
 /// Serves one connection to its end. A service without a usable upstream closes at once.
 pub(crate) async fn serve(worker: Counted, accepted: Accepted) {
@@ -25,6 +27,14 @@ pub(crate) async fn serve(worker: Counted, accepted: Accepted) {
         return;
     };
     let balancer = pinned.plan.balancer().clone();
+    if let Some(policy) = &service.config.policy
+        && policy
+            .rules
+            .judge(&Known { peer, listener }, &mut Edits::default())
+            != Verdict::Pass
+    {
+        return service.state.record(Outcome::TurnedAway);
+    }
     // A flow may live for days: it keeps its service and not the generation it began with.
     drop(pinned);
     let policy = service.config.policy.as_deref();
@@ -118,4 +128,54 @@ async fn connect_any(
         }
     }
     Err(outcome)
+}
+
+/// What rules may know of a connection that has not said anything.
+struct Known {
+    peer: SocketAddr,
+    listener: SocketAddr,
+}
+
+impl Facts for Known {
+    fn method(&self) -> &[u8] {
+        b""
+    }
+
+    fn host(&self) -> &[u8] {
+        b""
+    }
+
+    fn path(&self) -> &[u8] {
+        b""
+    }
+
+    fn query(&self) -> &[u8] {
+        b""
+    }
+
+    fn version(&self) -> &str {
+        ""
+    }
+
+    fn client(&self) -> SocketAddr {
+        self.peer
+    }
+
+    fn listener(&self) -> SocketAddr {
+        self.listener
+    }
+
+    fn is_tls(&self) -> bool {
+        false
+    }
+
+    fn request_id(&self) -> &[u8] {
+        b""
+    }
+
+    fn status(&self) -> u16 {
+        0
+    }
+
+    fn each_field(&self, _: Side, _: &str, _: &mut dyn FnMut(&[u8]) -> bool) {}
 }

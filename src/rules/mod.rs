@@ -5,14 +5,35 @@
 //! become these rules, so that a request is judged in one place whatever language its rules were
 //! written in. Rules look at a request through [`Facts`], answer a [`Verdict`] and leave what has to
 //! change in [`Edits`]; they touch no buffer, socket or clock.
+//!
+//! From small to large: a [`Sample`] is one thing to look at, a [`Test`] compares it by a [`Matcher`],
+//! a [`Condition`] joins tests, a [`Template`] makes a value out of samples, and [`Rules`] act. Nothing
+//! that a client sends can become a line of a head of its own: see [`Template::render`].
 
 mod action;
 mod condition;
+mod fields;
+mod judge;
+mod matcher;
+mod pattern;
+mod redirect;
+mod sample;
+mod seen;
+mod template;
+#[cfg(test)]
+mod tests;
 
 pub use action::{
-    AnswerRule, Edits, FieldEdit, LineEdit, Redirect, RequestAction, RequestRule, Rules, Verdict,
+    AnswerRule, Edits, FieldAction, FieldEdit, LineEdit, OwnAnswer, RedirectRule, Remembered,
+    RequestAction, RequestRule, Rules, Verdict,
 };
-pub use condition::{Condition, Test};
+pub use condition::{Condition, Term, Test};
+pub use fields::{NotAName, field_name};
+pub use matcher::{Matcher, Range, TextMatch};
+pub use pattern::{Pattern, Substitution};
+pub use redirect::{Redirect, SetCookie, Target};
+pub use sample::{Converter, Sample, Source, Split, Value};
+pub use template::{Part, Place, Template};
 
 use std::net::SocketAddr;
 
@@ -24,8 +45,8 @@ pub enum Side {
     Answer,
 }
 
-/// What rules may look at. What is not known is empty: an answer while the request is judged, the
-/// request while the answer is judged.
+/// What rules may look at. What is not known is empty: an answer while the request is judged, and of
+/// the request, while the answer is judged, what nobody [remembered](Remembered).
 pub trait Facts {
     fn method(&self) -> &[u8];
     /// Lower case, without a port.
@@ -47,4 +68,12 @@ pub trait Facts {
     fn status(&self) -> u16;
     /// Shows every value of a field, in order, until `visit` answers false. `name` in lower case.
     fn each_field(&self, side: Side, name: &str, visit: &mut dyn FnMut(&[u8]) -> bool);
+    /// What a rule put under this name while the request was judged.
+    fn variable(&self, _name: &str) -> Option<&[u8]> {
+        None
+    }
+    /// The same without what rules changed; `None` if that is what this is.
+    fn as_it_came(&self) -> Option<&dyn Facts> {
+        None
+    }
 }

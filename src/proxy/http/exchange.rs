@@ -25,7 +25,7 @@ use crate::proxy::http1::{
 use crate::proxy::io::{poll_write, write_all};
 use crate::proxy::timer::Deadline;
 use crate::proxy::upstream::{PAUSE, connect_member};
-use crate::rules::{Edits, FieldEdit};
+use crate::rules::{Edits, FieldEdit, Rules};
 
 /// Everything one request needs on its way. Borrowed from the generation that the request pins:
 /// counting references would make all workers write to the same memory for each request.
@@ -35,6 +35,10 @@ pub(super) struct Exchange<'a> {
     pub(super) head: &'a RequestHead,
     /// Bytes of the path that are not passed on.
     pub(super) prefix: usize,
+    /// The path that led here, where rules changed it before.
+    pub(super) routed: Option<&'a [u8]>,
+    /// The balancer's own, for every request.
+    pub(super) rules: Option<&'a Rules>,
     pub(super) policy: Option<&'a Policy>,
     pub(super) sticky: Option<Stickiness<'a>>,
     /// What rules changed of the request.
@@ -270,7 +274,7 @@ impl Exchange<'_> {
 
     /// The path without the prefix that led here, as rules left it; `None` if it stays as it came.
     fn stripped_path<'b>(&'b self, bytes: &'b [u8]) -> Option<Cow<'b, [u8]>> {
-        let came = self.head.path.get(bytes);
+        let came = self.routed.unwrap_or(self.head.path.get(bytes));
         let path = self.edits.path.as_deref().unwrap_or(came);
         let unstripped = self.edits.path.as_deref().map(Cow::Borrowed);
         let prefix = came.get(..self.prefix).unwrap_or_default();
@@ -289,9 +293,10 @@ impl Exchange<'_> {
     /// What is changed of the answer besides what every answer gets.
     pub(super) fn answer_edits(&self, answer: &ResponseHead, bytes: &[u8]) -> Vec<FieldEdit> {
         let mut edits = Vec::new();
-        if let Some(policy) = self.policy {
+        let of_service = self.policy.map(|policy| &policy.rules);
+        for rules in of_service.into_iter().chain(self.rules) {
             self.client
-                .amend(&policy.rules, answer, bytes, self.id, &mut edits);
+                .amend(rules, answer, bytes, self.id, self.edits, &mut edits);
         }
         if let Some(sticky) = &self.sticky {
             sticky.amend(answer, bytes, &mut edits);

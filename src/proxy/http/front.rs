@@ -93,10 +93,11 @@ impl Client {
         let mut answer = Answer::default();
         let given = head.fields.get(FieldId::Authorization);
         let given = given.map(|field| field.value.get(input.filled()));
-        let page;
+        let (page, challenge);
         if !may_see(&stats.users, given) {
             answer.status = 401;
-            answer.extra = b"WWW-Authenticate: Basic realm=\"pointsman figures\"\r\n";
+            challenge = format!("WWW-Authenticate: Basic realm=\"{}\"\r\n", stats.realm);
+            answer.extra = challenge.as_bytes();
         } else if !matches!(head.method, Method::Get | Method::Head) {
             answer.status = 405;
             answer.extra = b"Allow: GET, HEAD\r\n";

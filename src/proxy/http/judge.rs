@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 use crate::proxy::buffers::Input;
 use crate::proxy::http::id::RequestId;
 use crate::proxy::http::{Client, Next};
-use crate::proxy::http1::{Answer, RequestHead, ResponseHead, Version, edit_fields};
-use crate::rules::{Edits, Facts, FieldEdit, Rules, Side, Verdict};
+use crate::proxy::http1::{Answer, RequestHead, ResponseHead, Version, edit_fields, is_sound_path};
+use crate::rules::{Edits, Facts, FieldEdit, Remembered, Rules, Side, Verdict};
 
 /// A request as rules see it.
 struct Asked<'a> {
@@ -16,8 +16,10 @@ struct Asked<'a> {
     id: &'a RequestId,
 }
 
-/// An answer as rules see it. The request's bytes are gone by now.
+/// An answer as rules see it. The request's bytes are gone by now: what rules ask of it was
+/// remembered.
 struct Answered<'a> {
+    asked: &'a Edits,
     client: &'a Client,
     head: &'a ResponseHead,
     bytes: &'a [u8],
@@ -41,6 +43,10 @@ impl Client {
             id,
         };
         match rules.judge(&asked, edits) {
+            // An upstream would resolve it to another path than was judged.
+            Verdict::Pass if edits.path.as_deref().is_some_and(|p| !is_sound_path(p)) => {
+                Some(self.refuse(400, input, head, Some(id)).await)
+            }
             Verdict::Pass => None,
             Verdict::Deny { status } => Some(self.refuse(status, input, head, Some(id)).await),
             Verdict::Redirect {
@@ -50,12 +56,10 @@ impl Client {
             } => {
                 let mut extra = b"Location: ".to_vec();
                 extra.extend_from_slice(&location);
-                extra.extend_from_slice(b"\r\n\r\n");
-                edit_fields(&mut extra, 0, &fields);
-                extra.truncate(extra.len() - 2);
+                extra.extend_from_slice(b"\r\n");
                 let answer = Answer {
                     status,
-                    extra: &extra,
+                    extra: &with_fields(extra, &fields),
                     ..Answer::default()
                 };
                 Some(self.answer_whole(answer, input, head, Some(id)).await)
@@ -64,10 +68,12 @@ impl Client {
                 status,
                 content_type,
                 body,
+                fields,
             } => {
                 let answer = Answer {
                     status,
                     page: Some((content_type.as_deref().unwrap_or("text/plain"), &body)),
+                    extra: &with_fields(Vec::new(), &fields),
                     ..Answer::default()
                 };
                 Some(self.answer_whole(answer, input, head, Some(id)).await)
@@ -75,16 +81,18 @@ impl Client {
         }
     }
 
-    /// What `rules` change of an answer.
+    /// What `rules` change of an answer, `edits` included. `asked` is what became of the request.
     pub(super) fn amend(
         &self,
         rules: &Rules,
         head: &ResponseHead,
         bytes: &[u8],
         id: &RequestId,
+        asked: &Edits,
         edits: &mut Vec<FieldEdit>,
     ) {
         let answered = Answered {
+            asked,
             client: self,
             head,
             bytes,
@@ -92,6 +100,14 @@ impl Client {
         };
         rules.amend(&answered, edits);
     }
+}
+
+/// Field lines with `fields` on top.
+fn with_fields(mut lines: Vec<u8>, fields: &[FieldEdit]) -> Vec<u8> {
+    lines.extend_from_slice(b"\r\n");
+    edit_fields(&mut lines, 0, fields);
+    lines.truncate(lines.len() - 2);
+    lines
 }
 
 impl Facts for Asked<'_> {
@@ -149,27 +165,33 @@ impl Facts for Asked<'_> {
     }
 }
 
+impl Answered<'_> {
+    fn remembered(&self) -> Option<&Remembered> {
+        self.asked.remembered.as_deref()
+    }
+}
+
 impl Facts for Answered<'_> {
     fn method(&self) -> &[u8] {
-        b""
+        self.remembered().map_or(b"", |asked| &asked.method)
     }
 
     fn host(&self) -> &[u8] {
-        b""
+        self.remembered().map_or(b"", |asked| &asked.host)
     }
 
     fn path(&self) -> &[u8] {
-        b""
+        self.remembered().map_or(b"", |asked| &asked.path)
     }
 
     fn query(&self) -> &[u8] {
-        b""
+        self.remembered().map_or(b"", |asked| &asked.query)
     }
 
     fn version(&self) -> &str {
-        match self.head.version {
-            Version::Http10 => "1.0",
-            Version::Http11 => "1.1",
+        match self.remembered() {
+            Some(asked) if asked.is_http10 => "1.0",
+            _ => "1.1",
         }
     }
 
@@ -182,7 +204,7 @@ impl Facts for Answered<'_> {
     }
 
     fn is_tls(&self) -> bool {
-        false
+        self.remembered().is_some_and(|asked| asked.is_tls)
     }
 
     fn request_id(&self) -> &[u8] {
@@ -194,8 +216,19 @@ impl Facts for Answered<'_> {
     }
 
     fn each_field(&self, side: Side, name: &str, visit: &mut dyn FnMut(&[u8]) -> bool) {
-        if side == Side::Answer {
-            self.head.fields.each(name, self.bytes, visit);
+        match side {
+            Side::Answer => self.head.fields.each(name, self.bytes, visit),
+            Side::Request => {
+                if let Some(asked) = self.remembered() {
+                    asked.each_field(name, visit);
+                }
+            }
         }
+    }
+
+    fn variable(&self, name: &str) -> Option<&[u8]> {
+        let mut known = self.asked.variables.iter();
+        let (_, value) = known.find(|(known, _)| known == name)?;
+        Some(value)
     }
 }

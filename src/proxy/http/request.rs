@@ -107,11 +107,20 @@ impl Client {
             return fronted.next;
         }
         let mut edits = Edits::default();
-        let path = match head.path.get(input.filled()) {
+        let rules = balancer.rules.as_deref();
+        if let Some(rules) = rules
+            && let Some(next) = self.judge(rules, input, head, &id, &mut edits).await
+        {
+            return next;
+        }
+        // Rules of services may change it further, and what led here is to be cut off all the same.
+        let routed = edits.path.clone();
+        let path = match routed.as_deref().unwrap_or(head.path.get(input.filled())) {
             b"" => b"/",
             path => path,
         };
-        let Some(found) = plan.route(head.host().as_bytes(), path) else {
+        let host = edits.host.as_deref().unwrap_or(head.host().as_bytes());
+        let Some(found) = plan.route(host, path) else {
             let status = match balancer.compat {
                 // Probes are answered before there is a plan; for everything else it is too early.
                 _ if pinned.id == 0 => 503,
@@ -184,6 +193,8 @@ impl Client {
             service,
             head,
             prefix,
+            routed: routed.as_deref(),
+            rules,
             policy,
             sticky,
             edits: &edits,

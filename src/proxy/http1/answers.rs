@@ -118,12 +118,17 @@ impl Pages {
         let content_type = page.map_or("text/plain; charset=utf-8", |(content_type, _)| {
             content_type
         });
-        line(b"Content-Type: ", content_type.as_bytes(), out);
-        // "404 not found\n": the status and the phrase, as people quote them.
-        let length = page.map_or(phrase.len() + 5, |(_, body)| body.len());
-        out.extend_from_slice(b"Content-Length: ");
-        decimal(length as u64, out);
-        out.extend_from_slice(b"\r\nCache-Control: no-cache\r\n");
+        // RFC 9110, 15.3.5: there is nothing behind this head, not even an empty body.
+        let has_body = answer.status != 204;
+        if has_body {
+            line(b"Content-Type: ", content_type.as_bytes(), out);
+            // "404 not found\n": the status and the phrase, as people quote them.
+            let length = page.map_or(phrase.len() + 5, |(_, body)| body.len());
+            out.extend_from_slice(b"Content-Length: ");
+            decimal(length as u64, out);
+            out.extend_from_slice(b"\r\n");
+        }
+        out.extend_from_slice(b"Cache-Control: no-cache\r\n");
         out.extend_from_slice(answer.connection.line());
         if let Some(id) = answer.request_id {
             line(b"X-Request-Id: ", id, out);
@@ -131,7 +136,7 @@ impl Pages {
         out.extend_from_slice(fields);
         out.extend_from_slice(answer.extra);
         out.extend_from_slice(b"\r\n");
-        if answer.head_only {
+        if answer.head_only || !has_body {
             return;
         }
         match page {
@@ -216,6 +221,9 @@ fn read_answer(bytes: &[u8]) -> Result<Page, &'static str> {
 pub fn reason_phrase(status: u16) -> &'static str {
     match status {
         200 => "OK",
+        201 => "Created",
+        202 => "Accepted",
+        204 => "No Content",
         301 => "Moved Permanently",
         302 => "Found",
         303 => "See Other",
@@ -226,12 +234,21 @@ pub fn reason_phrase(status: u16) -> &'static str {
         403 => "Forbidden",
         404 => "Not Found",
         405 => "Method Not Allowed",
+        406 => "Not Acceptable",
+        407 => "Proxy Authentication Required",
         408 => "Request Timeout",
+        409 => "Conflict",
+        410 => "Gone",
         413 => "Content Too Large",
         414 => "URI Too Long",
+        415 => "Unsupported Media Type",
         417 => "Expectation Failed",
+        422 => "Unprocessable Content",
+        425 => "Too Early",
+        426 => "Upgrade Required",
         429 => "Too Many Requests",
         431 => "Request Header Fields Too Large",
+        451 => "Unavailable For Legal Reasons",
         500 => "Internal Server Error",
         501 => "Not Implemented",
         502 => "Bad Gateway",

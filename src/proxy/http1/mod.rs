@@ -38,6 +38,7 @@ pub use grammar::{Framing, Limits, Reject, Version};
 pub use request::{Method, RequestHead, parse_request};
 pub use response::{Asked, ResponseHead, parse_response};
 pub use stamp::{Stamp, is_out_of_date, read_stamp, write_stamp};
+pub use target::is_sound_path;
 pub use write::{
     ClientConnection, Forwarded, RequestEdit, ResponseEdit, write_request, write_response,
 };

@@ -53,6 +53,11 @@ fn split_absolute(target: &[u8]) -> Result<Parts, &'static str> {
     })
 }
 
+/// Whether a path that was made here could have come from a client.
+pub fn is_sound_path(path: &[u8]) -> bool {
+    path.first() == Some(&b'/') && check_path(path) == Ok(path.len())
+}
+
 const PLAIN: u8 = 0;
 /// Ends the path.
 const QUERY: u8 = 1;
