@@ -4,8 +4,10 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::access;
+use super::accesslog;
 use super::fields::Fields;
 use super::front;
+use super::info;
 use super::pages;
 use super::service::{MAX_QUEUE, RETRIES};
 use super::unit::{Balancer, Timeouts};
@@ -37,6 +39,10 @@ pub const BALANCER_FIELDS: &[&str] = &[
     "force_ssl_port",
     "error_pages",
     "acme",
+    "access_log",
+    "access_log_format",
+    "access_log_sample",
+    "info_headers",
 ];
 
 /// A wait that ends: long enough for any long poll, short enough that nothing is held for ever.
@@ -97,6 +103,9 @@ pub(super) fn balancer(fields: &mut Fields<'_>, defaults: &Balancer) -> Balancer
         },
         front: front::front(fields, defaults.front.as_ref()),
         error_pages: pages::error_pages(fields, defaults.error_pages.as_ref()),
+        access_log: accesslog::settings(fields, defaults),
+        log_files: defaults.log_files.clone(),
+        info_headers: info::headers(fields).unwrap_or(defaults.info_headers),
     }
 }
 

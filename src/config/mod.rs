@@ -8,6 +8,7 @@
 //! called what the keys are called. `docs/config.md` lists them.
 
 mod access;
+mod accesslog;
 mod address;
 mod auth;
 mod balancer;
@@ -17,6 +18,7 @@ mod headers;
 mod pages;
 mod policy;
 mod redirects;
+mod info;
 mod service;
 mod sticky;
 #[cfg(test)]

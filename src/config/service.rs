@@ -51,6 +51,7 @@ pub const SERVICE_FIELDS: &[&str] = &[
     "max_body_size",
     "maintenance",
     "error_pages",
+    "access_log",
     "cookie",
     "cookie_value",
     "sticky_session_cookie",
@@ -117,6 +118,7 @@ pub(super) fn service(fields: &mut Fields<'_>, compat: Compat) -> Option<Service
         })
         .flatten();
     let max_queue = fields.read("max_queue", |text| values::count(text, MAX_QUEUE));
+    let access_log = fields.read("access_log", values::boolean).unwrap_or(true);
     not_yet(fields);
     let auth = auth::basic_auth(fields, service_name.as_ref(), &mode);
     let policy = match &mut mode {
@@ -137,6 +139,7 @@ pub(super) fn service(fields: &mut Fields<'_>, compat: Compat) -> Option<Service
         retries,
         max_connections,
         max_queue,
+        access_log,
         policy: (policy != Policy::default()).then(|| Arc::new(policy)),
     })
 }
