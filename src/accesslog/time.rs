@@ -35,6 +35,14 @@ impl Default for Stamps {
 }
 
 impl Stamps {
+    #[cfg(test)]
+    pub(super) fn in_utc() -> Self {
+        Self {
+            zone: TimeZone::UTC,
+            ..Self::default()
+        }
+    }
+
     /// The second that `time` lies in, and the milliseconds behind it.
     pub(super) fn at(&mut self, time: SystemTime) -> (&Second, u32) {
         // A clock before 1970 is set wrong, and any text will do.

@@ -138,7 +138,9 @@ impl Logs {
         for _ in &writers {
             let left = until.saturating_duration_since(Instant::now());
             if all_done.recv_timeout(left).is_err() {
-                tracing::warn!("access log lines were not written by the end: their target is too slow");
+                tracing::warn!(
+                    "access log lines were not written by the end: their target is too slow"
+                );
                 return;
             }
         }

@@ -205,8 +205,9 @@ fn syslog(text: &str, place: SyslogPlace, words: &[&str]) -> Result<Syslog, Prob
         let value = words.next().unwrap_or_default();
         match option {
             "len" => {
-                syslog.length = values::count(value, LENGTHS)
-                    .map_err(|problem| within(text, &format!("len {}", problem.message), problem))?;
+                syslog.length = values::count(value, LENGTHS).map_err(|problem| {
+                    within(text, &format!("len {}", problem.message), problem)
+                })?;
             }
             "format" => {
                 syslog.format = match value {

@@ -15,10 +15,10 @@ mod balancer;
 mod fields;
 mod front;
 mod headers;
+mod info;
 mod pages;
 mod policy;
 mod redirects;
-mod info;
 mod service;
 mod sticky;
 #[cfg(test)]

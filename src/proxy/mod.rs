@@ -15,6 +15,7 @@ mod listen;
 mod pipe;
 mod tcp;
 mod timer;
+mod trace;
 mod tunnel;
 mod upstream;
 mod worker;
