@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::fields::Fields;
 use super::unit::InfoHeaders;
-use super::values::unknown_word;
+use super::values::{Problem, unknown_word};
 
 /// In the order in which they are written.
 const NAMES: [&str; 5] = [
@@ -28,12 +28,17 @@ pub(super) fn headers(fields: &mut Fields<'_>) -> Option<InfoHeaders> {
         if name == "none" && count == 1 {
             break;
         }
+        if name == "none" {
+            let help = "write none alone, or the names without it";
+            let problem = Problem::new("\"none\" stands beside names", help);
+            fields.refuse("info_headers", written, &problem);
+            continue;
+        }
         match NAMES.iter().position(|known| *known == name) {
             Some(at) => *headers.each()[at] = true,
             None => {
-                let mut known = NAMES.to_vec();
-                known.push("none");
-                fields.refuse("info_headers", written, &unknown_word(written.text, &known));
+                let problem = unknown_word(written.text, &NAMES);
+                fields.refuse("info_headers", written, &problem);
             }
         }
     }
