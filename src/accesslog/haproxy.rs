@@ -52,9 +52,8 @@ pub(super) fn write(record: &Record<'_>, stamps: &mut Stamps, out: &mut Vec<u8>)
     out.push(b' ');
     out.push(record.ended.cause.letter());
     out.push(record.ended.phase.letter());
-    if record.http.is_some() {
-        // What stickiness did.
-        out.extend_from_slice(b"--");
+    if let Some(http) = &record.http {
+        out.extend_from_slice(&http.cookies);
     }
     out.push(b' ');
     let load = &record.load;

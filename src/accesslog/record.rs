@@ -66,6 +66,10 @@ pub struct Http<'a> {
     pub user_agent: &'a [u8],
     /// As the client named it by basic authentication, whether or not somebody checked.
     pub user: &'a [u8],
+    /// What the client's cookie was worth (`N`one, `V`alid, `I`nvalid, `D`own, `E`xpired), and what
+    /// became of it in the answer (`N`othing, `I`nserted, `U`pdated, `R`ewritten, `P`assed on,
+    /// `D`eleted); `--` for a service that uses none.
+    pub cookies: [u8; 2],
 }
 
 #[derive(Clone, Copy, Debug)]

@@ -47,6 +47,7 @@ fn record() -> Record<'static> {
             referer: b"http://other/",
             user_agent: b"curl/8",
             user: b"bob",
+            cookies: *b"--",
         }),
     }
 }

@@ -61,6 +61,7 @@ struct Story {
     /// Of the service's members.
     upstream: Cell<Option<usize>>,
     ended: Cell<Option<Ended>>,
+    cookies: Cell<[u8; 2]>,
     is_silent: Cell<bool>,
     said: RefCell<Said>,
 }
@@ -126,6 +127,7 @@ impl Trace {
             service: RefCell::default(),
             upstream: Cell::default(),
             ended: Cell::default(),
+            cookies: Cell::new(*b"--"),
             is_silent: Cell::default(),
             said: RefCell::new(said),
         };
@@ -159,6 +161,13 @@ impl Trace {
             }
             service.state.enter_traced();
             *story.service.borrow_mut() = Some(service.clone());
+        }
+    }
+
+    /// What stickiness made of its cookies, in HAProxy's letters.
+    pub(crate) fn stuck(&self, letters: [u8; 2]) {
+        if let Some(story) = self.story() {
+            story.cookies.set(letters);
         }
     }
 
@@ -392,6 +401,7 @@ impl Story {
             referer: said.get(Piece::Referer),
             user_agent: said.get(Piece::UserAgent),
             user: said.get(Piece::User),
+            cookies: self.cookies.get(),
         });
         Record {
             began: self.began_at,

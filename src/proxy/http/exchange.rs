@@ -305,6 +305,7 @@ impl Exchange<'_> {
         }
         if let Some(sticky) = &self.sticky {
             sticky.amend(answer, bytes, &mut edits);
+            self.client.trace.stuck(sticky.letters());
         }
         self.info
             .tell(&self.client.worker, &self.service.members, &mut edits);

@@ -191,6 +191,9 @@ impl Client {
             let is_tls = self.is_tls(head, input.filled());
             Stickiness::read(sticky, service, head, input.filled(), is_tls, &mut edits)
         });
+        if let Some(sticky) = &sticky {
+            self.trace.stuck(sticky.letters());
+        }
         self.trace.queued(service);
         let place = match self.admit(service, balancer).await {
             Ok(place) => place,
