@@ -37,6 +37,10 @@ struct Traced {
 
 /// What a worker keeps to lend.
 #[derive(Default)]
+#[expect(
+    clippy::vec_box,
+    reason = "a connection holds one while it serves a request: a pointer where most hold nothing"
+)]
 pub(crate) struct Stories(RefCell<Vec<Box<Story>>>);
 
 struct Story {
@@ -160,7 +164,9 @@ impl Trace {
                 story.is_silent.set(true);
             }
             service.state.enter_traced();
-            *story.service.borrow_mut() = Some(service.clone());
+            if let Some(before) = story.service.replace(Some(service.clone())) {
+                before.state.leave_traced();
+            }
         }
     }
 
@@ -442,10 +448,12 @@ impl Story {
             true => self.asked.get(),
             false => Some(self.began),
         };
-        let left_queue = self
-            .admitted
-            .get()
-            .or_else(|| self.is_queued.get().then_some(now));
+        // HAProxy's view: where there is nobody to wait for there is no waiting.
+        let has_waited = self.upstream.get().is_some() || self.queue_place.get() > 0;
+        let left_queue = match self.admitted.get() {
+            Some(admitted) => has_waited.then_some(admitted),
+            None => self.is_queued.get().then_some(now),
+        };
         Times {
             request: since(Some(self.began), self.asked.get()),
             queue: since(asked, left_queue),
