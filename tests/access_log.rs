@@ -444,6 +444,12 @@ fn every_ending_of_a_request_gives_exactly_one_line() {
     let origin = moody();
     let logged = Logged::start("httplog", |b| {
         b.service(&web(&origin))
+            .service(
+                &Service::http("locked")
+                    .hosts("locked.test")
+                    .key("basic_auth_secrets", "user bob insecure-password secret")
+                    .upstream(origin.addr()),
+            )
             .setting("timeout_server", "300ms")
             .setting("timeout_client", "300ms")
             .setting("timeout_head", "300ms")
@@ -462,6 +468,11 @@ fn every_ending_of_a_request_gives_exactly_one_line() {
         "no route",
         |a| asks(a, "GET", "nobody.test", "/", ""),
         "http/<NOSRV> T/-1/-1/-1/T 404 B - - LR-- N/0 0/0 \"GET / HTTP/1.1\"",
+    );
+    check(
+        "no password",
+        |a| asks(a, "GET", "locked.test", "/", ""),
+        "locked/<NOSRV> T/-1/-1/-1/T 401 B - - LR-- N/0 0/0 \"GET / HTTP/1.1\"",
     );
     check(
         "a body that says it is too large",

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use base64::Engine;
-use base64::prelude::BASE64_STANDARD;
+use base64::prelude::BASE64_STANDARD_NO_PAD;
 
 use crate::accesslog::{Cause, Ended, Http, Load, Phase, Record, RequestLine, Times, Upstream};
 use crate::plan::Service;
@@ -488,8 +488,10 @@ impl Said {
         let before = self.bytes.len();
         if let Some((scheme, credentials)) = authorization.split_at_checked(6)
             && scheme.eq_ignore_ascii_case(b"basic ")
-            && BASE64_STANDARD
-                .decode_vec(credentials.trim_ascii(), &mut self.bytes)
+            // Some clients leave the padding out.
+            && let Some(unpadded) = credentials.trim_ascii().split(|b| *b == b'=').next()
+            && BASE64_STANDARD_NO_PAD
+                .decode_vec(unpadded, &mut self.bytes)
                 .is_ok()
         {
             let user = self.bytes[before..].iter().position(|b| *b == b':');
