@@ -450,6 +450,18 @@ fn every_ending_of_a_request_gives_exactly_one_line() {
                     .key("basic_auth_secrets", "user bob insecure-password secret")
                     .upstream(origin.addr()),
             )
+            .service(
+                &Service::http("closed")
+                    .hosts("closed.test")
+                    .key("deny", "127.0.0.0/8")
+                    .upstream(origin.addr()),
+            )
+            .service(
+                &Service::http("moved")
+                    .hosts("moved.test")
+                    .key("redirects", "http://moved.test,http://web.test")
+                    .upstream(origin.addr()),
+            )
             .setting("timeout_server", "300ms")
             .setting("timeout_client", "300ms")
             .setting("timeout_head", "300ms")
@@ -473,6 +485,16 @@ fn every_ending_of_a_request_gives_exactly_one_line() {
         "no password",
         |a| asks(a, "GET", "locked.test", "/", ""),
         "locked/<NOSRV> T/-1/-1/-1/T 401 B - - LR-- N/0 0/0 \"GET / HTTP/1.1\"",
+    );
+    check(
+        "a client that may not come",
+        |a| asks(a, "GET", "closed.test", "/", ""),
+        "closed/<NOSRV> T/-1/-1/-1/T 403 B - - PR-- N/0 0/0 \"GET / HTTP/1.1\"",
+    );
+    check(
+        "a redirect",
+        |a| asks(a, "GET", "moved.test", "/", ""),
+        "moved/<NOSRV> T/-1/-1/-1/T 302 B - - LR-- N/0 0/0 \"GET / HTTP/1.1\"",
     );
     check(
         "a body that says it is too large",
@@ -610,7 +632,7 @@ fn a_tcp_session_has_a_line_when_it_ends() {
         conn.send(bytes);
         drop(conn.rest());
     });
-    let ports = [free_port(), free_port(), free_port()];
+    let ports = [free_port(), free_port(), free_port(), free_port()];
     let logged = Logged::start("httplog", |b| {
         b.service(&Service::tcp("echo", ports[0]).upstream(echo.addr()))
             .service(
@@ -619,6 +641,11 @@ fn a_tcp_session_has_a_line_when_it_ends() {
                     .upstream(support::pointsman::local(free_port())),
             )
             .service(&Service::tcp("none", ports[2]))
+            .service(
+                &Service::tcp("shut", ports[3])
+                    .key("deny", "127.0.0.0/8")
+                    .upstream(echo.addr()),
+            )
             .setting("timeout_tunnel", "300ms")
     });
     let session = |port: u16| {
@@ -646,6 +673,11 @@ fn a_tcp_session_has_a_line_when_it_ends() {
     assert_eq!(
         form(&logged.lines(1)[0]),
         "0.0.0.0:0 [date] none none/<NOSRV> -1/-1/T B SC N/0 0/0"
+    );
+    session(ports[3]).all_to_the_end();
+    assert_eq!(
+        form(&logged.lines(1)[0]),
+        "0.0.0.0:0 [date] shut shut/<NOSRV> -1/-1/T B PR N/0 0/0"
     );
 }
 
@@ -955,6 +987,36 @@ fn a_key_switches_the_log_on_and_off_under_traffic() {
     logged.pointsman.remove("settings/access_log");
     wait_until("off by default", || {
         !logged.pointsman.plan().dump.contains("access_log:")
+    });
+}
+
+#[test]
+fn probes_of_the_balancer_have_no_line() {
+    let origin = Origin::saying("hello");
+    let logged = Logged::start("httplog", |b| {
+        b.service(&web(&origin))
+            .setting("health_uri", "/lb-health")
+            .setting("ready_uri", "/lb-ready")
+    });
+    on_every_transport(logged.pointsman.http(), |transport| {
+        assert_eq!(transport.get("any.test", "/lb-health").status(), 200);
+        assert_eq!(transport.get("any.test", "/lb-ready").status(), 200);
+        assert_eq!(transport.get("web.test", "/lb").status(), 200);
+        let lines = logged.lines(1);
+        assert!(lines[0].contains("\"GET /lb HTTP"), "{lines:?}");
+    });
+}
+
+#[test]
+fn an_upstream_that_stands_in_is_named() {
+    let (origin, spare) = (Origin::saying("hello"), Origin::saying("back soon"));
+    let maintained = web(&origin).key("maintenance", &spare.addr().to_string());
+    let logged = Logged::start("json", |b| b.service(&maintained));
+    on_every_transport(logged.pointsman.http(), |transport| {
+        assert_eq!(transport.get("web.test", "/").text(), "back soon");
+        let line = logged.json();
+        assert_eq!(line["service"], "web");
+        assert_eq!(line["upstream_address"], spare.addr().to_string());
     });
 }
 

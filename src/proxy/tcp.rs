@@ -29,7 +29,6 @@ pub(crate) async fn serve(worker: Counted, accepted: Accepted) {
     let mut trace = Trace::default();
     trace.begin(&worker, &pinned, peer, listener, false);
     trace.routed(&service);
-    trace.queued(&service);
     let balancer = pinned.plan.balancer().clone();
     // A flow may live for days: it keeps its service and not the generation it began with.
     drop(pinned);
@@ -37,8 +36,11 @@ pub(crate) async fn serve(worker: Counted, accepted: Accepted) {
     let access = policy.and_then(|policy| policy.access.as_ref());
     if access.is_some_and(|access| !access.permits(peer.ip())) {
         tracing::debug!(service = %service.config.name, %peer, "turned away");
+        trace.stop(Cause::Refused);
+        trace.finish();
         return service.state.record(Outcome::TurnedAway);
     }
+    trace.queued(&service);
     let deadline = worker.wheel.deadline();
 
     let timeouts = &service.config.timeouts;

@@ -177,6 +177,10 @@ impl Client {
             Some(_) => service.stand_in.as_ref().unwrap_or(service),
             None => service,
         };
+        // Its stand-in has upstreams of its own.
+        if policy.is_some() {
+            self.trace.routed(service);
+        }
         let policy = service.config.policy.as_deref();
         let max_body = policy
             .and_then(|policy| policy.max_body_size)
