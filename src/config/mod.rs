@@ -8,6 +8,7 @@
 //! called what the keys are called. `docs/config.md` lists them.
 
 mod access;
+mod accesslog;
 mod address;
 mod auth;
 mod balancer;
@@ -16,6 +17,7 @@ mod fields;
 mod front;
 pub mod haproxy;
 mod headers;
+mod info;
 mod pages;
 mod policy;
 mod redirects;

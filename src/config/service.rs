@@ -54,6 +54,7 @@ pub const SERVICE_FIELDS: &[&str] = &[
     "max_body_size",
     "maintenance",
     "error_pages",
+    "access_log",
     "cookie",
     "cookie_value",
     "sticky_session_cookie",
@@ -135,6 +136,7 @@ pub(super) fn service(fields: &mut Fields<'_>, compat: Compat) -> Option<Service
     let line = custom.max_connections.take();
     let max_connections = custom::or(fields, "max_connections", max_connections, line);
     let max_queue = fields.read("max_queue", |text| values::count(text, MAX_QUEUE));
+    let access_log = fields.read("access_log", values::boolean).unwrap_or(true);
     let auth = auth::basic_auth(fields, service_name.as_ref(), &mode);
     let policy = match &mut mode {
         Mode::Http(routes) => Policy {
@@ -157,6 +159,7 @@ pub(super) fn service(fields: &mut Fields<'_>, compat: Compat) -> Option<Service
         retries,
         max_connections,
         max_queue,
+        access_log,
         policy: (policy != Policy::default()).then(|| Arc::new(policy)),
     })
 }

@@ -136,6 +136,7 @@ fn a_full_service_is_read_into_its_checked_form() {
         retries: Some(0),
         max_connections: Some(100),
         max_queue: Some(0),
+        access_log: true,
         policy: None,
     };
     assert_eq!(service(FULL), expected);

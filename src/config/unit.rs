@@ -5,6 +5,7 @@
 //! does not touch ten thousand services).
 
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,6 +18,7 @@ use super::headers::HostHeader;
 use super::pages::ErrorPages;
 use super::redirects::Redirects;
 use super::sticky::Sticky;
+use crate::accesslog;
 pub use crate::balance::Balance;
 use crate::names::{ServiceName, UpstreamName};
 use crate::rules::{Pattern, Range, Rules};
@@ -45,6 +47,8 @@ pub struct Service {
     pub max_connections: Option<u32>,
     /// How many may wait for a place when `max_connections` are under way; `None`: the balancer's.
     pub max_queue: Option<u32>,
+    /// `access_log`: whether its requests and sessions have lines where the balancer writes a log.
+    pub access_log: bool,
     /// What is done to requests besides leading them on; `None`, as with most services: nothing.
     pub policy: Option<Arc<Policy>>,
 }
@@ -255,6 +259,39 @@ pub struct Balancer {
     /// Of `custom_settings`: what is done to every request before its service is looked for, and to
     /// its answer. `None`: nothing.
     pub rules: Option<Arc<Rules>>,
+    /// `access_log`, `access_log_format`, `access_log_sample`.
+    pub access_log: accesslog::Settings,
+    /// Which files `access_log` may name.
+    pub log_files: LogFiles,
+    /// `info_headers`: what clients are told besides the answer.
+    pub info_headers: InfoHeaders,
+}
+
+/// Which files lines may go to. A flag is the operator's own word; a key may be anybody's who
+/// publishes a service.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum LogFiles {
+    /// What flags say.
+    Anywhere,
+    /// What keys say, with `--access-log-dir`.
+    Below(PathBuf),
+    #[default]
+    Nowhere,
+}
+
+/// Header fields about how a request was served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InfoHeaders {
+    /// `x-request-id`
+    pub request_id: bool,
+    /// `x-proxy-id`: the node.
+    pub proxy_id: bool,
+    /// `x-server-info`: program and version.
+    pub server_info: bool,
+    /// `x-upstream-addr`
+    pub upstream_addr: bool,
+    /// `x-upstream-response-time`: seconds from the connection to the head of the answer.
+    pub upstream_response_time: bool,
 }
 
 /// Every wait of the data plane. Defaults are Kontena's where it had one.
@@ -318,11 +355,46 @@ impl Default for Balancer {
             front: None,
             error_pages: None,
             rules: None,
+            access_log: accesslog::Settings::default(),
+            log_files: LogFiles::default(),
+            info_headers: InfoHeaders::default(),
+        }
+    }
+}
+
+impl InfoHeaders {
+    pub const NONE: Self = Self {
+        request_id: false,
+        proxy_id: false,
+        server_info: false,
+        upstream_addr: false,
+        upstream_response_time: false,
+    };
+
+    /// Whether an answer gets more than the request id, or less.
+    pub fn are_usual(self) -> bool {
+        self == Self::default()
+    }
+}
+
+impl Default for InfoHeaders {
+    fn default() -> Self {
+        Self {
+            request_id: true,
+            ..Self::NONE
         }
     }
 }
 
 impl Balancer {
+    /// How lines of the access log look.
+    pub fn log_format(&self) -> accesslog::Format {
+        self.access_log.format.unwrap_or(match self.compat {
+            Compat::Pointsman => accesslog::Format::Json,
+            Compat::Kontena => accesslog::Format::Httplog,
+        })
+    }
+
     pub fn trusts(&self, peer: IpAddr) -> bool {
         self.trusted_proxies.iter().any(|net| net.contains(&peer))
     }

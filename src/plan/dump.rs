@@ -79,6 +79,15 @@ impl Plan {
             text.insert("trusted_proxies", nets.join(","));
         }
         front_text(b, &mut text);
+        let log = &b.access_log;
+        if let Some(target) = &log.target {
+            text.insert("access_log", target.to_string());
+            text.insert("access_log_sample", log.sample.to_string());
+            text.insert("access_log_format", b.log_format().word().to_owned());
+        }
+        if !b.info_headers.are_usual() {
+            text.insert("info_headers", b.info_headers.to_string());
+        }
         text
     }
 }
@@ -225,6 +234,7 @@ impl ServiceText {
             let text = format!("{} users, realm {}{forward}", auth.users.len(), auth.realm);
             option("basic_auth", Some(text));
         }
+        option("access_log", (!config.access_log).then(|| "off".into()));
         let (mode, hosts, paths) = match &config.mode {
             Mode::Http(routes) => {
                 option(

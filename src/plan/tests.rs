@@ -44,6 +44,7 @@ fn change(name: &str, mode: Mode, upstreams: &[(&str, &str)]) -> Change {
         retries: None,
         max_connections: None,
         max_queue: None,
+        access_log: true,
         policy: None,
     };
     (
