@@ -10,6 +10,7 @@
 mod address;
 mod balancer;
 mod fields;
+pub mod haproxy;
 mod service;
 #[cfg(test)]
 mod tests;
