@@ -30,8 +30,18 @@ impl<'a> Frontend<'a> {
     pub(super) fn new(section: &'a Section, imported: &mut Imported) -> Option<Self> {
         let mut ports = Vec::new();
         for line in section.all("bind") {
+            let options = line.rest(2).join(" ");
+            // Served without TLS it would be a door that nobody meant to open.
+            let is_tls = line.rest(2).iter().any(|word| word == "ssl");
             for written in line.word(1).split(',') {
                 match bind(written) {
+                    Some((_, port)) if is_tls => {
+                        ports.push(port);
+                        imported.left(
+                            line.number,
+                            format!("bind {written} is left out: {options}"),
+                        );
+                    }
                     Some((address, port)) => {
                         ports.push(port);
                         imported.flags.push(format!("--http {address}:{port}"));
@@ -41,8 +51,7 @@ impl<'a> Frontend<'a> {
                     }
                 }
             }
-            if line.words.len() > 2 {
-                let options = line.rest(2).join(" ");
+            if !is_tls && !options.is_empty() {
                 imported.left(
                     line.number,
                     format!("bind options are not carried over: {options}"),
