@@ -71,7 +71,8 @@ impl Pair {
         fs::write(path("ours.cfg"), with_ports(&text, [&ours, &upstreams])).expect("write");
         let haproxy = Haproxy(
             Command::new("haproxy")
-                .arg("-f")
+                // In the foreground, whatever the file says.
+                .args(["-db", "-f"])
                 .arg(path("theirs.cfg"))
                 .stdin(Stdio::null())
                 .stdout(Stdio::null())
