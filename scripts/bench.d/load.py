@@ -32,12 +32,14 @@ end
 class Load:
     """wrk under way or done."""
 
-    def __init__(self, address, seconds, connections=64, host="host-0.test", hosts=None, close=False, target="/"):
+    def __init__(self, address, seconds, connections=64, host="host-0.test", hosts=None, close=False, target="/", fields=()):
         script = _SUMMARY + (_RANDOM_HOSTS % hosts if hosts else "")
         lua = process.path(f"load-{time.monotonic_ns()}.lua", script)
         command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "10s", "-s", lua]
         if not hosts:
             command += ["-H", f"Host: {host}"]
+        for field in fields:
+            command += ["-H", field]
         if close:
             command += ["-H", "Connection: close"]
         self.seconds = seconds

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use clap::{Arg, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
+use crate::app::import::ImportArgs;
 use crate::config::values;
 use crate::store::{self, StoreSpec};
 use crate::whoami;
@@ -82,6 +83,8 @@ pub enum Command {
         #[command(flatten)]
         store: StoreArgs,
     },
+    /// Turn a haproxy.cfg into keys, and list what could not be carried over
+    Import(ImportArgs),
     /// A small upstream for demos and tests: answers its name, the path and the headers
     Whoami(whoami::Args),
     /// Print the completion script of a shell

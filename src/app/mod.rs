@@ -3,6 +3,7 @@
 
 pub mod cli;
 mod dryrun;
+mod import;
 mod lastgood;
 mod logging;
 mod look;
@@ -32,6 +33,7 @@ pub fn main() -> ExitCode {
             timeout,
             store,
         } => look::wait(revision, timeout, &store),
+        Command::Import(args) => import::import(&args),
         Command::Whoami(args) => look::whoami(args),
         Command::Completions { shell } => look::completions(shell),
     };

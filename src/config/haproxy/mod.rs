@@ -23,6 +23,7 @@ use condition::Acls;
 pub(super) use settings::{Said, Settings};
 pub(super) use stats::StatsLines;
 use words::Line;
+pub use words::words;
 
 /// Lines of one text. More are a mistake, and a request would have to be judged by all of them.
 const LINES: usize = 2_000;
@@ -89,7 +90,7 @@ pub fn condition(text: &str) -> Result<Condition, Vec<LineProblem>> {
 
 /// Where lines stand, which says what they may be about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Scope {
+pub enum Scope {
     /// `custom_settings` of an HTTP service.
     Http,
     /// `custom_settings` of a TCP service.
@@ -98,6 +99,14 @@ pub(super) enum Scope {
     Balancer,
     /// `global_settings` of the balancer.
     Global,
+}
+
+/// What is wrong with the lines of `text`, or odd about them where nothing is.
+pub fn problems(text: &str, scope: Scope) -> Vec<LineProblem> {
+    match settings(text, scope) {
+        Ok(settings) => settings.warnings,
+        Err(problems) => problems,
+    }
 }
 
 /// What the lines of `text` say, or everything that is wrong with them, in their order.

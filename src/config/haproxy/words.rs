@@ -58,7 +58,8 @@ enum Quote {
     Double,
 }
 
-pub(super) fn words(line: &str) -> Result<Vec<String>, Problem> {
+/// The words of one line.
+pub fn words(line: &str) -> Result<Vec<String>, Problem> {
     let mut words = Vec::new();
     // `None` between words: a word can be empty, as "".
     let mut word: Option<String> = None;

@@ -1,0 +1,286 @@
+//! What a backend says of itself: servers, balancing, checks, waits, rules.
+
+use std::collections::BTreeMap;
+use std::net::ToSocketAddrs;
+
+use super::Imported;
+use super::condition::{Acls, split};
+use super::file::{Line, Section};
+use super::translate::{File, custom};
+use crate::config::haproxy::Scope;
+
+/// The servers of a backend as upstreams.
+#[derive(Default)]
+pub(super) struct Servers {
+    pub(super) upstreams: BTreeMap<String, String>,
+    /// What servers say that holds for the service here.
+    pub(super) keys: BTreeMap<&'static str, String>,
+}
+
+/// What the options of one server, or of `default-server`, say.
+#[derive(Clone, Default)]
+struct Options {
+    is_checked: bool,
+    weight: Option<String>,
+    cookie: Option<String>,
+    /// `health_check_*` keys.
+    checks: BTreeMap<&'static str, String>,
+}
+
+impl Servers {
+    pub(super) fn of(section: &Section, imported: &mut Imported) -> Self {
+        let mut servers = Self::default();
+        let mut defaults = Options::default();
+        let is_default = |line: &&Line| line.word(0) == "default-server";
+        for line in section
+            .defaults
+            .iter()
+            .chain(&section.lines)
+            .filter(is_default)
+        {
+            options(line, line.rest(1), &mut defaults, imported);
+        }
+        let (mut checked, mut unchecked) = (0, 0);
+        for line in section.all("server") {
+            let mut own = defaults.clone();
+            let fits = options(line, line.rest(3), &mut own, imported);
+            let name = own
+                .cookie
+                .clone()
+                .unwrap_or_else(|| line.word(1).to_owned());
+            let Some(address) = address(line, imported).filter(|_| fits) else {
+                continue;
+            };
+            match own.is_checked {
+                true => checked += 1,
+                false => unchecked += 1,
+            }
+            for (key, value) in own.checks {
+                let said = servers.keys.entry(key).or_insert_with(|| value.clone());
+                if *said != value {
+                    imported.left(
+                        line.number,
+                        format!(
+                            "{key} is {said} for the whole service, not {value} for one server"
+                        ),
+                    );
+                }
+            }
+            let address = match own.weight {
+                Some(weight) if weight != "1" => format!("{address} weight={weight}"),
+                _ => address,
+            };
+            servers.upstreams.insert(name, address);
+        }
+        if checked == 0 {
+            servers.keys.insert("health_check", "off".to_owned());
+        } else if unchecked > 0 {
+            imported.left(
+                section.number,
+                format!(
+                    "{}: all servers are checked, also those without check",
+                    section.name
+                ),
+            );
+        }
+        servers
+    }
+}
+
+/// Answers whether the server can be used at all.
+fn options(line: &Line, words: &[String], options: &mut Options, imported: &mut Imported) -> bool {
+    let mut words = words.iter().map(String::as_str);
+    while let Some(word) = words.next() {
+        let mut value = || words.next().unwrap_or_default().to_owned();
+        match word {
+            "check" => options.is_checked = true,
+            "no-check" => options.is_checked = false,
+            "weight" => options.weight = Some(value()),
+            "cookie" => options.cookie = Some(value()),
+            "inter" => drop(options.checks.insert("health_check_interval", value())),
+            "rise" => drop(options.checks.insert("health_check_rise", value())),
+            "fall" => drop(options.checks.insert("health_check_fall", value())),
+            "port" => drop(options.checks.insert("health_check_port", value())),
+            "disabled" => options.weight = Some("0".to_owned()),
+            "enabled" => {}
+            "id" | "init-addr" => drop(value()),
+            "ssl" | "check-ssl" | "send-proxy" | "send-proxy-v2" | "backup" => {
+                imported.left(
+                    line.number,
+                    format!(
+                        "server {} is left out: {word} is not carried over",
+                        line.word(1)
+                    ),
+                );
+                return false;
+            }
+            "maxconn" | "maxqueue" | "minconn" | "slowstart" | "fastinter" | "downinter"
+            | "resolvers" | "resolve-prefer" | "on-marked-down" | "on-marked-up" | "observe"
+            | "error-limit" | "on-error" | "addr" | "source" | "track" | "proto"
+            | "check-proto" | "agent-check" | "agent-port" | "agent-inter" | "pool-max-conn" => {
+                let value = value();
+                imported.left(
+                    line.number,
+                    format!(
+                        "server {}: {word} {value} is not carried over",
+                        line.word(1)
+                    ),
+                );
+            }
+            word => imported.left(
+                line.number,
+                format!("server {}: {word} is not carried over", line.word(1)),
+            ),
+        }
+    }
+    true
+}
+
+/// `10.0.0.1:80`; a name is resolved now, as HAProxy resolves it when it starts.
+fn address(line: &Line, imported: &mut Imported) -> Option<String> {
+    let written = line.word(2);
+    if written.parse::<std::net::SocketAddr>().is_ok() {
+        return Some(written.to_owned());
+    }
+    let found = written.to_socket_addrs().ok().and_then(|mut found| {
+        found
+            .find(|a| a.is_ipv4())
+            .or_else(|| written.to_socket_addrs().ok()?.next())
+    });
+    match found {
+        Some(address) => {
+            imported.left(
+                line.number,
+                format!("{written} is {address} now, and stays it when the name moves"),
+            );
+            Some(address.to_string())
+        }
+        None => {
+            imported.left(
+                line.number,
+                format!(
+                    "server {} is left out: {written:?} is no address and no name that resolves",
+                    line.word(1)
+                ),
+            );
+            None
+        }
+    }
+}
+
+/// Waits that are settings of a service, by HAProxy's word.
+const TIMEOUTS: &[(&str, &str)] = &[
+    ("connect", "timeout_connect"),
+    ("server", "timeout_server"),
+    ("queue", "timeout_queue"),
+    ("tunnel", "timeout_tunnel"),
+    ("check", "health_check_timeout"),
+];
+
+/// Everything but servers and routes.
+pub(super) fn settings(
+    section: &Section,
+    file: &File<'_>,
+    is_http: bool,
+    at: &impl Fn(&str) -> String,
+    imported: &mut Imported,
+) {
+    for (word, key) in TIMEOUTS {
+        if let Some(line) = section.last(&["timeout", word]) {
+            imported.key(at(key), line.word(2));
+        }
+    }
+    if !is_http && let Some(line) = section.last(&["timeout", "client"]) {
+        imported.key(at("timeout_client"), line.word(2));
+    }
+    let balance = section.last(&["balance"]);
+    match balance.map(|line| (line, line.word(1))) {
+        None | Some((_, "roundrobin" | "static-rr")) => imported.key(at("balance"), "roundrobin"),
+        Some((_, word @ ("leastconn" | "source" | "random"))) => imported.key(at("balance"), word),
+        Some((line, word)) => {
+            imported.left(line.number, format!("balance {word} becomes roundrobin"));
+            imported.key(at("balance"), "roundrobin");
+        }
+    }
+    if let Some(line) = section.last(&["retries"]) {
+        imported.key(at("retries"), line.word(1));
+    }
+    if is_http && let Some(line) = section.last(&["cookie"]) {
+        imported.key(at("cookie"), line.text.clone());
+    }
+    let mut carried: Vec<(usize, String)> = Vec::new();
+    let acls = Acls::of(&section.lines);
+    // Checks may stand in `defaults`; what else stands there is read by whoever it is meant for.
+    let inherited = section
+        .defaults
+        .iter()
+        .filter(|line| is_check(line) && !section.lines.iter().any(is_check));
+    for line in inherited.chain(&section.lines) {
+        match line.word(0) {
+            "server" | "default-server" | "balance" | "cookie" | "retries" | "mode" | "timeout"
+            | "bind" | "use_backend" | "default_backend" | "description" | "id" | "enabled"
+            | "stats" | "log" | "maxconn" | "monitor-uri" | "errorfile" => {}
+            "option"
+                if matches!(
+                    line.word(1),
+                    "httplog" | "tcplog" | "dontlognull" | "forwardfor"
+                ) => {}
+            "http-request" if line.word(1) == "auth" => auth(line, &acls, file, at, imported),
+            "acl" if line.word(2).starts_with("http_auth") => {}
+            _ => carried.push((line.number, line.text.clone())),
+        }
+    }
+    let scope = match is_http {
+        true => Scope::Http,
+        false => Scope::Tcp,
+    };
+    if let Some(text) = custom(&carried, scope, imported) {
+        imported.key(at("custom_settings"), text);
+    }
+}
+
+fn is_check(line: &Line) -> bool {
+    line.word(0) == "http-check" || (line.word(0) == "option" && line.word(1) == "httpchk")
+}
+
+/// `http-request auth [realm R] unless { http_auth(LIST) }`.
+fn auth(
+    line: &Line,
+    acls: &Acls<'_>,
+    file: &File<'_>,
+    at: &impl Fn(&str) -> String,
+    imported: &mut Imported,
+) {
+    let (action, condition) = split(&line.words);
+    let asked = condition.and_then(|(word, condition)| match (word, condition) {
+        ("unless", [open, test, close]) if open == "{" && close == "}" => Some(test.clone()),
+        ("unless", [name]) => acls
+            .used(std::slice::from_ref(name))
+            .first()
+            .map(|l| l.word(2).to_owned()),
+        ("if", [name]) => {
+            let name = name.strip_prefix('!')?.to_owned();
+            acls.used(&[name]).first().map(|l| l.word(2).to_owned())
+        }
+        _ => None,
+    });
+    let list = asked
+        .as_deref()
+        .and_then(|test| test.strip_prefix("http_auth(")?.strip_suffix(')'))
+        .and_then(|name| file.userlists.get(name));
+    let Some(list) = list else {
+        imported.left(
+            line.number,
+            "not carried over: only `http-request auth unless { http_auth(LIST) }` is; the service \
+             would be open, so it asks for a password that nobody has",
+        );
+        imported.key(at("basic_auth_secrets"), "user nobody password !");
+        return;
+    };
+    let users: Vec<String> = list.all("user").map(|line| line.text.clone()).collect();
+    imported.key(at("basic_auth_secrets"), users.join("\n"));
+    if let Some(realm) = action.iter().position(|word| word == "realm") {
+        let realm = action.get(realm + 1).map_or("", String::as_str);
+        imported.key(at("basic_auth_realm"), realm);
+    }
+}

@@ -1,0 +1,513 @@
+//! `pointsman import`, side by side with a real HAProxy: the same file, the same requests, the same
+//! upstreams, and the answers compared.
+
+mod support;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use support::client::{Client, exchange};
+use support::message::{Head, Response};
+use support::origin::{Conn, Origin};
+use support::pointsman::{Pointsman, local, run};
+use support::{free_port, wait_until};
+
+/// Names in the files of `tests/import` that stand for ports.
+const LISTENERS: [&str; 4] = ["HTTP", "HTTP_B", "TCP_A", "TCP_B"];
+const ORIGINS: [&str; 4] = ["ORIGIN_A", "ORIGIN_B", "ORIGIN_C", "ORIGIN_D"];
+const ECHOES: [&str; 2] = ["ECHO_A", "ECHO_B"];
+
+/// HAProxy and pointsman from one file, before the same upstreams.
+struct Pair {
+    haproxy: Haproxy,
+    pointsman: Pointsman,
+    theirs: BTreeMap<&'static str, u16>,
+    ours: BTreeMap<&'static str, u16>,
+    /// What `import` said on stderr.
+    told: String,
+    _origins: Vec<Origin>,
+}
+
+struct Haproxy(Child);
+
+impl Drop for Haproxy {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl Pair {
+    fn of(name: &str) -> Self {
+        let file = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("tests/import")
+            .join(name);
+        let text = fs::read_to_string(file).expect("the configuration");
+        let origins: Vec<Origin> = ORIGINS.iter().map(|name| telling(name)).collect();
+        let echoes: Vec<Origin> = ECHOES.iter().map(|name| greeting(name)).collect();
+        let upstreams: BTreeMap<&'static str, u16> = ORIGINS
+            .into_iter()
+            .zip(origins.iter().map(|o| o.addr().port()))
+            .chain(
+                ECHOES
+                    .into_iter()
+                    .zip(echoes.iter().map(|o| o.addr().port())),
+            )
+            .collect();
+        let listeners = || {
+            LISTENERS
+                .map(|name| (name, free_port()))
+                .into_iter()
+                .collect()
+        };
+        let (theirs, ours): (BTreeMap<&str, u16>, BTreeMap<&str, u16>) = (listeners(), listeners());
+
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = |name: &str| dir.path().join(name);
+        fs::write(path("theirs.cfg"), with_ports(&text, [&theirs, &upstreams])).expect("write");
+        fs::write(path("ours.cfg"), with_ports(&text, [&ours, &upstreams])).expect("write");
+        let haproxy = Haproxy(
+            Command::new("haproxy")
+                // In the foreground, whatever the file says.
+                .args(["-db", "-f"])
+                .arg(path("theirs.cfg"))
+                .stdin(Stdio::null())
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .spawn()
+                .expect("haproxy is installed by scripts/needs"),
+        );
+
+        let (cfg, keys) = (path("ours.cfg"), path("keys"));
+        let imported = run(&["import", shown(&cfg), "--to", shown(&keys)]);
+        let told = String::from_utf8_lossy(&imported.stderr).into_owned();
+        assert!(imported.status.success(), "{told}");
+        let store = format!("dir:{}", keys.display());
+        let args: Vec<&str> = told
+            .lines()
+            .filter_map(|line| line.strip_prefix("start with: pointsman run"))
+            .flat_map(|flags| flags.split_whitespace())
+            .skip_while(|word| *word != "--http")
+            .collect();
+        let pointsman = Pointsman::builder().store(&store).args(&args).start();
+        let judged = pointsman.status();
+        assert_eq!(judged["refused_total"], 0, "{judged:#}");
+        assert_eq!(judged["warnings_total"], 0, "{judged:#}");
+        drop(dir);
+        let pair = Self {
+            haproxy,
+            pointsman,
+            theirs,
+            ours,
+            told,
+            _origins: origins.into_iter().chain(echoes).collect(),
+        };
+        pair.wait_for_listeners(&text);
+        pair
+    }
+
+    fn wait_for_listeners(&self, text: &str) {
+        for name in LISTENERS {
+            if text.contains(&format!("${{{name}}}")) {
+                for ports in [&self.theirs, &self.ours] {
+                    let address = local(ports[name]);
+                    wait_until(&format!("a listener for {name}"), || {
+                        TcpStream::connect(address).is_ok()
+                    });
+                }
+            }
+        }
+        assert!(self.haproxy.0.id() > 0);
+    }
+
+    /// Sends the same request a few times to both and compares what came of it. Several times, because
+    /// what is balanced is compared as a set.
+    fn assert_same(&self, door: &str, request: &str) {
+        let outcomes = |ports: &BTreeMap<&str, u16>| -> BTreeSet<Outcome> {
+            (0..4)
+                .map(|_| Outcome::of(&exchange(local(ports[door]), request.replace('\n', "\r\n"))))
+                .collect()
+        };
+        let (theirs, ours) = (outcomes(&self.theirs), outcomes(&self.ours));
+        assert_eq!(
+            ours,
+            theirs,
+            "ours, then haproxy's, for\n{request}\nlog:\n{}",
+            self.pointsman.log()
+        );
+    }
+
+    /// The same for a GET.
+    fn assert_same_get(&self, host: &str, target: &str) {
+        self.assert_same_with(host, target, "");
+    }
+
+    /// The same for a GET with more field lines.
+    fn assert_same_with(&self, host: &str, target: &str, fields: &str) {
+        self.assert_same(
+            "HTTP",
+            &format!("GET {target} HTTP/1.1\nHost: {host}\n{fields}Connection: close\n\n"),
+        );
+    }
+}
+
+fn shown(path: &Path) -> &str {
+    path.to_str().expect("a path in UTF-8")
+}
+
+fn with_ports(text: &str, ports: [&BTreeMap<&str, u16>; 2]) -> String {
+    let mut text = text.to_owned();
+    for (name, port) in ports.into_iter().flatten() {
+        text = text.replace(&format!("${{{name}}}"), &port.to_string());
+    }
+    text
+}
+
+/// What of an answer has to be the same.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Outcome {
+    status: u16,
+    /// Of the fields that a proxy does not add by itself.
+    fields: BTreeSet<String>,
+    /// The upstream's; our own pages and HAProxy's say the same in other words.
+    body: Option<String>,
+}
+
+impl Outcome {
+    fn of(response: &Response) -> Self {
+        // What the two add in their own way to all answers, or only to their own.
+        const OWN: [&str; 6] = [
+            "content-length",
+            "cache-control",
+            "connection",
+            "content-type",
+            "x-request-id",
+            "retry-after",
+        ];
+        let is_upstreams = response.head.has("x-origin");
+        let fields = response.head.headers.iter().filter_map(|(name, value)| {
+            let name = name.to_ascii_lowercase();
+            let is_own = OWN[..].contains(&name.as_str());
+            // A cookie is its name and value; its attributes are ours to choose.
+            let value = match name.as_str() {
+                "set-cookie" if !is_upstreams || value.starts_with("SRV=") => {
+                    value.split(';').next().unwrap_or_default()
+                }
+                "www-authenticate" => value.split(',').next().unwrap_or_default(),
+                _ => value,
+            };
+            let is_kept =
+                !is_own || (is_upstreams && name == "cache-control" && value != "private");
+            is_kept.then(|| format!("{name}: {value}"))
+        });
+        Self {
+            status: response.status(),
+            fields: fields.collect(),
+            body: is_upstreams.then(|| response.text()),
+        }
+    }
+}
+
+/// An upstream that answers its name and the request as it came.
+fn telling(name: &'static str) -> Origin {
+    Origin::scripted(move |conn| {
+        while let Some(request) = conn.request() {
+            let body = seen(name, &request.head);
+            conn.send(format!(
+                "HTTP/1.1 200 OK\r\nX-Origin: {name}\r\nServer: origin\r\nX-Powered-By: tests\r\n\
+                 Set-Cookie: JSESSIONID=abc; Path=/\r\n{}Content-Length: {}\r\n\r\n{}",
+                match request.head.target().contains("font") {
+                    true => "Content-Type: font/woff2\r\n",
+                    false => "",
+                },
+                body.len(),
+                match request.head.method() {
+                    "HEAD" => "",
+                    _ => &body,
+                },
+            ));
+        }
+    })
+}
+
+fn seen(name: &str, head: &Head) -> String {
+    // What a proxy tells of itself and of the client's connection.
+    const OF_THE_PROXY: [&str; 7] = [
+        "x-forwarded-for",
+        "x-forwarded-proto",
+        "x-forwarded-port",
+        "x-forwarded-host",
+        "x-real-ip",
+        "x-request-id",
+        "connection",
+    ];
+    let fields: BTreeSet<String> = head
+        .headers
+        .iter()
+        .map(|(name, value)| (name.to_ascii_lowercase(), value))
+        .filter(|(name, _)| !OF_THE_PROXY.contains(&name.as_str()))
+        .map(|(name, value)| format!("{name}: {value}"))
+        .collect();
+    let fields: Vec<String> = fields.into_iter().collect();
+    format!(
+        "{name} {} {}\n{}",
+        head.method(),
+        head.target(),
+        fields.join("\n")
+    )
+}
+
+/// A TCP upstream that says its name and sends everything back.
+fn greeting(name: &'static str) -> Origin {
+    Origin::scripted(move |conn: &mut Conn| {
+        conn.send(format!("{name}\n"));
+        loop {
+            let some = conn.some();
+            if some.is_empty() {
+                return;
+            }
+            conn.send(&some);
+        }
+    })
+}
+
+#[test]
+fn the_cookbooks_file_behaves_the_same() {
+    let pair = Pair::of("cookbook.cfg");
+    wait_until("both upstreams are up", || {
+        pair.pointsman
+            .status()
+            .to_string()
+            .matches("\"up\"")
+            .count()
+            == 2
+    });
+    pair.assert_same_get("www.example.com", "/");
+    pair.assert_same_get("anything", "/index.html?a=1");
+    // The statistics: not without a password, and never from an upstream.
+    pair.assert_same_get("www.example.com", "/lbstats");
+    for ports in [&pair.theirs, &pair.ours] {
+        let page = exchange(
+            local(ports["HTTP"]),
+            "GET /lbstats HTTP/1.1\r\nHost: a\r\nAuthorization: Basic dXNlcjpkb2NrZXI=\r\n\
+             Connection: close\r\n\r\n",
+        );
+        assert_eq!(page.status(), 200);
+        assert!(!page.head.has("x-origin"));
+        for name in ["webfarm", "web1", "web2"] {
+            assert!(page.text().contains(name), "{name} in {}", page.text());
+        }
+    }
+}
+
+#[test]
+fn hosts_paths_and_redirects_behave_the_same() {
+    let pair = Pair::of("hosts_and_paths.cfg");
+    assert!(
+        pair.told.contains("; 0 things not carried over"),
+        "{}",
+        pair.told
+    );
+    for host in [
+        "shop.example.com",
+        "WWW.shop.example.com:80",
+        "a.b.blog.example.com",
+        "blog.example.com",
+        "other",
+    ] {
+        for target in [
+            "/",
+            "/api",
+            "/apiary?x=1",
+            "/api/v1?x=1",
+            "/style.css",
+            "/admin",
+            "/old",
+            "/health",
+            "/.git/config",
+            "/.GIT",
+            "/a.css?b=c",
+            "/API/x",
+        ] {
+            pair.assert_same_get(host, target);
+        }
+    }
+    pair.assert_same(
+        "HTTP",
+        "POST /style.css HTTP/1.1\nHost: shop.example.com\nContent-Length: 2\nConnection: close\n\nhi",
+    );
+}
+
+#[test]
+fn sessions_and_passwords_behave_the_same() {
+    let pair = Pair::of("sticky_and_auth.cfg");
+    wait_until("both upstreams are up", || {
+        let status = pair.pointsman.status();
+        status["services"][0].to_string().matches("\"up\"").count() == 2
+    });
+    pair.assert_same_get("app.example.com", "/");
+    pair.assert_same_with("app.example.com", "/", "Cookie: SRV=app2\n");
+    pair.assert_same_with("app.example.com", "/", "Cookie: a=b; SRV=app1; c=d\n");
+    pair.assert_same_with("app.example.com", "/", "Cookie: SRV=nobody\n");
+    for fields in [
+        "",
+        "Authorization: Basic b3R0bzpzZWNyZXQ=\n",
+        "Authorization: Basic b3R0bzp3cm9uZw==\n",
+        "Authorization: Basic bm9ib2R5OnNlY3JldA==\n",
+        "Authorization: Bearer b3R0bzpzZWNyZXQ=\n",
+        "Authorization: Basic b3R0bzpzZWNyZXQ=\nCookie: JSESSIONID=st2~xyz; q=1\n",
+    ] {
+        pair.assert_same_with("app.example.com", "/staff/list", fields);
+    }
+}
+
+#[test]
+fn listen_sections_behave_the_same() {
+    let pair = Pair::of("tcp_and_http.cfg");
+    wait_until("all checked upstreams are up", || {
+        pair.pointsman
+            .status()
+            .to_string()
+            .matches("\"up\"")
+            .count()
+            >= 6
+    });
+    pair.assert_same_get("site", "/");
+    for door in ["TCP_A", "TCP_B"] {
+        let said = |ports: &BTreeMap<&str, u16>| -> BTreeSet<String> {
+            (0..4)
+                .map(|_| {
+                    let mut client = Client::connect(local(ports[door]));
+                    let name = client.line();
+                    assert_eq!(client.send("ping").exactly(4), b"ping");
+                    name
+                })
+                .collect()
+        };
+        let (theirs, ours) = (said(&pair.theirs), said(&pair.ours));
+        // Which of the two a source address leads to is each program's own choice.
+        assert_eq!(
+            ours.len(),
+            theirs.len(),
+            "{door}: ours {ours:?}, haproxy's {theirs:?}"
+        );
+    }
+}
+
+#[test]
+fn two_frontends_stay_two() {
+    let pair = Pair::of("two_doors.cfg");
+    for (target, fields) in [
+        ("/", ""),
+        ("/internal/x", ""),
+        ("/a/live/b", ""),
+        ("/alive", ""),
+        ("/", "X-Version: 2\n"),
+        ("/", "X-Version: 22\n"),
+        ("/?version=2&a=b", ""),
+        ("/?version=22", ""),
+        ("/", "Cookie: beta=1\n"),
+        ("/", "Cookie: alphabeta=1\n"),
+        ("/", "User-Agent: Mozilla/4.0 (compatible; MSIE 6.0)\n"),
+        ("/", "X-Internal: 1\nX-Door: me\n"),
+    ] {
+        for door in ["HTTP", "HTTP_B"] {
+            let request =
+                format!("GET {target} HTTP/1.1\nHost: a.example\n{fields}Connection: close\n\n");
+            pair.assert_same(door, &request);
+        }
+    }
+}
+
+#[test]
+fn rules_on_headers_behave_the_same() {
+    let pair = Pair::of("headers_and_limits.cfg");
+    let long = format!("/{}", "a".repeat(300));
+    for (target, fields) in [
+        ("/", ""),
+        ("/", "User-Agent: curl/0.1\n"),
+        ("/", "User-Agent: A rather long name of a client/1.0\n"),
+        ("/one/x?y=z", ""),
+        ("/one", ""),
+        ("/slow", ""),
+        ("/slower", ""),
+        ("/font/a", "Origin: http://a\n"),
+        ("/secure/a?b=c", ""),
+        ("/q?a=1", "X-Tag: mine\n"),
+        (long.as_str(), ""),
+    ] {
+        pair.assert_same_with("Www.Example.com", target, fields);
+    }
+}
+
+#[test]
+fn a_line_that_cannot_be_carried_over_is_told_with_its_number() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let cfg: PathBuf = dir.path().join("a.cfg");
+    fs::write(
+        &cfg,
+        "defaults\n mode http\nfrontend f\n bind :80 ssl crt a.pem\n default_backend b\n\
+         backend b\n stick-table type ip size 1m\n http-request sett-header A b\n\
+         server s 10.0.0.1:80 ssl\n server t 10.0.0.2:80 maxconn 5\nbackend lost\n server u 10.0.0.3:80\n",
+    )
+    .expect("write");
+    let imported = run(&["import", shown(&cfg)]);
+    let (out, told) = (
+        String::from_utf8_lossy(&imported.stdout).into_owned(),
+        String::from_utf8_lossy(&imported.stderr).into_owned(),
+    );
+    assert!(imported.status.success(), "{told}");
+    assert!(
+        out.contains("services/b/upstreams/t = 10.0.0.2:80"),
+        "{out}"
+    );
+    assert!(!out.contains("10.0.0.1"), "{out}");
+    for line in [4, 7, 8, 9, 10, 11] {
+        assert!(
+            told.contains(&format!("a.cfg:{line}: ")),
+            "line {line} in {told}"
+        );
+    }
+    assert!(told.contains("set-header"), "the nearest word in {told}");
+    let strict = run(&["import", shown(&cfg), "--strict"]);
+    assert_eq!(strict.status.code(), Some(1));
+}
+
+#[test]
+fn keys_are_written_to_a_new_directory_or_not_at_all() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (cfg, keys) = (dir.path().join("a.cfg"), dir.path().join("deep/keys"));
+    fs::write(
+        &cfg,
+        "listen a\n mode http\n bind :80\n server s 10.0.0.1:80\n",
+    )
+    .expect("write");
+    let import = || run(&["import", shown(&cfg), "--to", shown(&keys)]);
+    assert!(import().status.success());
+    let read = |key: &str| fs::read_to_string(keys.join(key)).expect("a key");
+    assert_eq!(read("services/a/upstreams/s"), "10.0.0.1:80");
+    let again = import();
+    assert_eq!(again.status.code(), Some(2));
+    let told = String::from_utf8_lossy(&again.stderr).into_owned();
+    assert!(told.contains("is not empty"), "{told}");
+    assert_eq!(
+        fs::read_dir(dir.path().join("deep")).expect("read").count(),
+        1
+    );
+}
+
+#[test]
+fn a_file_that_is_no_configuration_is_refused() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let cfg = dir.path().join("a.cfg");
+    for bytes in [&b""[..], b"hello\n", b"\xff\xfe", b"frontend \"a\n"] {
+        fs::write(&cfg, bytes).expect("write");
+        let imported = run(&["import", shown(&cfg)]);
+        assert_eq!(imported.status.code(), Some(2));
+        assert!(imported.stdout.is_empty());
+    }
+    assert_eq!(run(&["import", "/nowhere.cfg"]).status.code(), Some(2));
+}
