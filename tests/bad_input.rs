@@ -7,6 +7,7 @@ use std::fs;
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
+use pointsman::config::{BALANCER_FIELDS, SERVICE_FIELDS};
 use pointsman::diag::Diagnostic;
 use serde_json::Value;
 use support::client::Client;
@@ -679,4 +680,144 @@ fn a_template_that_fails_at_a_service_refuses_that_service_alone() {
     fs::write(&file, text("")).expect("write");
     town.wait_until_healed();
     town.assert_served();
+}
+
+/// A wrong value for every field that a service or the balancer can have. A new field fails
+/// [`every_key_refuses_a_wrong_value_and_the_service_stays_as_it_was`] until it has one here.
+const WRONG: &[(&str, &str)] = &[
+    ("mode", "htttp"),
+    ("balance", "fastest"),
+    ("virtual_hosts", "www example.com"),
+    ("virtual_host_regex", "(unclosed"),
+    ("virtual_path", "api"),
+    ("keep_virtual_path", "maybe"),
+    ("context_root_rewrite", "maybe"),
+    ("match", "{ method GET"),
+    ("priority", "high"),
+    ("default", "perhaps"),
+    ("external_port", "70000"),
+    ("health_check", "udp"),
+    ("health_check_uri", "health"),
+    ("health_check_port", "0"),
+    ("health_check_interval", "fast"),
+    ("health_check_timeout", "1y"),
+    ("health_check_rise", "0"),
+    ("health_check_fall", "many"),
+    ("timeout_connect", "soon"),
+    ("timeout_server", "5x"),
+    ("timeout_client", "-1s"),
+    ("timeout_tunnel", "99999999d"),
+    ("timeout_queue", "0"),
+    ("retries", "often"),
+    ("max_connections", "-5"),
+    ("max_queue", "1.5"),
+    ("access_log", "sometimes"),
+    ("allow", "10.0.0.0/40"),
+    ("deny", "everybody"),
+    ("redirects", "/old"),
+    ("redirect_code", "200"),
+    ("force_ssl", "please"),
+    ("force_ssl_port", "https"),
+    ("request_headers", "set Content-Length: 5"),
+    ("response_headers", "put X-A: b"),
+    ("pass_host_header", "flase"),
+    ("max_body_size", "huge"),
+    ("maintenance", "soon"),
+    ("error_pages/299", "<p>no such status</p>"),
+    ("cookie", "cookie A sometimes"),
+    ("cookie_value", "secret"),
+    ("sticky_session_cookie", "a b"),
+    ("basic_auth_secrets", "anna"),
+    ("basic_auth_realm", "a \"quote\""),
+    ("basic_auth_forward", "perhaps"),
+    ("custom_settings", "tiemout server 5s"),
+    ("upstreams/a", "nowhere:http"),
+    ("compat", "haproxy"),
+    ("timeout_head", "later"),
+    ("timeout_idle", "8 days"),
+    ("timeout_drain", "30 d"),
+    ("max_head_size", "1g"),
+    ("max_headers", "0"),
+    ("trusted_proxies", "private"),
+    ("health_uri", "health"),
+    ("ready_uri", "ready"),
+    ("stats_uri", "stats"),
+    ("stats_auth", "nobody"),
+    ("acme/a b", "x"),
+    ("access_log_format", "yaml"),
+    ("access_log_sample", "150%"),
+    ("info_headers", "x-secret"),
+    ("global_settings", "maxxconn 5"),
+];
+
+/// Fields that need another key beside them to be asked for at all.
+fn beside(field: &str) -> &'static [(&'static str, &'static str)] {
+    match field {
+        "redirect_code" => &[("redirects", "/old,/new")],
+        "cookie_value" => &[("cookie", "")],
+        "basic_auth_realm" | "basic_auth_forward" => {
+            &[("basic_auth_secrets", "user anna insecure-password secret")]
+        }
+        _ => &[],
+    }
+}
+
+#[test]
+fn every_key_refuses_a_wrong_value_and_the_service_stays_as_it_was() {
+    let town = Town::start(&[]);
+    let pointsman = &town.pointsman;
+    let mut asked = 0;
+    for (unit, dir, fields) in [
+        ("services/web", "services/web", SERVICE_FIELDS),
+        (
+            "tcp-services/far",
+            "tcp-services/far",
+            &["external_port"][..],
+        ),
+        ("balancer", "settings", BALANCER_FIELDS),
+    ] {
+        for field in fields {
+            let is_tcp_only = *field == "external_port" && dir == "services/web";
+            // A name is the directory's own.
+            if *field == "name" || is_tcp_only {
+                continue;
+            }
+            let wrong = WRONG
+                .iter()
+                .find(|(key, _)| key.split('/').next() == Some(field));
+            let (key, value) = wrong.unwrap_or_else(|| panic!("no wrong value of {field}"));
+            let dir = if key.starts_with("acme/") { "" } else { dir };
+            let path = |key: &str| format!("{dir}/{key}").trim_start_matches('/').to_owned();
+            let mut put = Vec::new();
+            for (name, value) in beside(field).iter().chain([&(*key, *value)]) {
+                let file = pointsman.keys_dir().join(path(name));
+                put.push((path(name), fs::read(&file).ok()));
+                fs::create_dir_all(file.parent().expect("a directory")).expect("a directory");
+                pointsman.put(&path(name), value);
+            }
+            let refusal = town.wait_for_refusal(unit);
+            let told = lines_of(&refusal["diagnostics"]).join("\n");
+            assert!(told.contains(field), "{field}: {told}");
+            town.assert_check_says(told.lines().next().expect("a line"));
+            match field.starts_with("basic_auth") {
+                // It asked for passwords, so it is closed and not as it was.
+                true => assert_ne!(pointsman.get("web.test", "/").text(), "web", "{field}"),
+                false => {
+                    assert_eq!(refusal["serving"], "last-good", "{field}: {refusal:#}");
+                    assert_eq!(pointsman.get("web.test", "/").text(), "web", "{field}");
+                }
+            }
+            town.assert_neighbours_served();
+            for (key, good) in put.into_iter().rev() {
+                match good {
+                    Some(good) => pointsman.put(&key, good),
+                    None => pointsman.remove(&key),
+                }
+            }
+            town.wait_until_healed();
+            town.assert_served();
+            asked += 1;
+        }
+    }
+    assert!(asked > 60, "only {asked} keys were asked");
 }
