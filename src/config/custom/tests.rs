@@ -1,8 +1,8 @@
 use std::time::Duration;
 
 use crate::config::{
-    Accepted, Balance, Balancer, CheckKind, CheckVersion, Expected, HttpCheck, Service, Sticky,
-    Unit, parse,
+    Accepted, Balance, Balancer, CheckKind, CheckVersion, ErrorPage, Expected, HttpCheck, Service,
+    Sticky, Unit, parse,
 };
 use crate::diag::Diagnostic;
 use crate::names::UnitName;
@@ -243,4 +243,34 @@ fn a_cookie_line_is_the_key_cookie_and_gives_way_to_it() {
     let (name, warnings) = sticks("  cookie: ''\n");
     assert_eq!((name.as_str(), warnings.len()), ("LB_SERVERID", 1));
     assert!(warnings[0].contains("line 1: says nothing beside cookie;"));
+}
+
+#[test]
+fn figures_are_shown_to_everybody_only_if_somebody_says_so() {
+    let open = "balancer:\n  custom_settings: 'stats enable'\n";
+    let told = lines(&parsed(open).unwrap_err());
+    assert_eq!(
+        told,
+        [
+            "error: services/web:2:20: custom_settings have stats and no user: everybody could read the \
+          figures; write stats auth NAME:PASSWORD, or set stats_auth to none if everybody may"
+        ]
+    );
+    assert!(parsed(&format!("{open}  stats_auth: none\n")).is_ok());
+}
+
+#[test]
+fn an_errorfile_line_is_a_page_of_the_service_and_a_key_goes_over_it() {
+    let pages = |fields: &str| {
+        let lines = "errorfile 503 503.http\nerrorfile 404 none.http";
+        let pages = service(fields, lines).0.policy;
+        let pages = pages.and_then(|policy| policy.error_pages.clone());
+        let pages = pages.expect("pages");
+        [503, 404].map(|status| pages.get(status).cloned())
+    };
+    let file = |name: &str| Some(ErrorPage::File(name.into()));
+    assert_eq!(pages(""), [file("503.http"), file("none.http")]);
+    let keys = pages("  error_pages: {503: 'back soon'}\n");
+    assert!(matches!(keys[0], Some(ErrorPage::Text { .. })));
+    assert_eq!(keys[1], file("none.http"));
 }
