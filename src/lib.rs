@@ -1,9 +1,10 @@
 //! pointsman: a load balancer that is reconfigured under moving traffic.
 //!
 //! The floors, from the bottom (a module names only lower ones): names, diag, backoff; snapshot, balance,
-//! status, yaml, rules, password; store, render, config; plan; proxy; apply, admin; app. `whoami` stands aside.
+//! status, yaml, rules, password, accesslog; store, render, config; plan; proxy; apply, admin; app. `whoami` stands aside.
 //! `docs/architecture.md` says more, and `tests/structure.rs` holds them.
 
+pub mod accesslog;
 pub mod admin;
 pub mod app;
 pub mod apply;

@@ -66,6 +66,8 @@ struct StatusView {
     node: NodeStatus,
     /// Requests refused for what they are.
     rejected: u64,
+    /// Lines of the access log that were lost.
+    access_log_dropped: u64,
     stores: Vec<StoreHealth>,
     /// Keys that were left out of the tree.
     left_out: Vec<Diagnostic>,
@@ -106,6 +108,7 @@ async fn status(State(views): State<Views>) -> Json<StatusView> {
     Json(StatusView {
         node,
         rejected: views.shared.rejected(),
+        access_log_dropped: views.shared.access_log_dropped(),
         stores: views.stores.health(),
         left_out: views.stores.problems(),
         services: generation

@@ -306,6 +306,24 @@ pub struct SettingArgs {
     /// Lines of HAProxy's global section
     #[arg(long, env = "LB_GLOBAL_SETTINGS", value_name = "LINES")]
     pub global_settings: Option<String>,
+    /// Where a line for each request goes: off, stdout, file:PATH, or a syslog server as in HAProxy,
+    /// such as "127.0.0.1:514 local1" or "unix:/dev/log" [default: off]
+    #[arg(long, env = "LB_ACCESS_LOG", value_name = "TARGET")]
+    pub access_log: Option<String>,
+    /// How such a line looks: json, httplog, common or combined [default: json; httplog with compat
+    /// kontena]
+    #[arg(long, env = "LB_ACCESS_LOG_FORMAT", value_name = "WORD")]
+    pub access_log_format: Option<String>,
+    /// The share of requests that have a line, such as 0.1 or 10%; failures always have [default: 1]
+    #[arg(long, env = "LB_ACCESS_LOG_SAMPLE", value_name = "SHARE")]
+    pub access_log_sample: Option<String>,
+    /// The directory in which the key settings/access_log may name files [default: none]
+    #[arg(long, env = "LB_ACCESS_LOG_DIR", value_name = "DIR")]
+    pub access_log_dir: Option<PathBuf>,
+    /// What clients are told of how they were served: x-request-id, x-proxy-id, x-server-info,
+    /// x-upstream-addr, x-upstream-response-time, or none [default: x-request-id]
+    #[arg(long, env = "LB_INFO_HEADERS", value_name = "NAMES")]
+    pub info_headers: Option<String>,
 }
 
 #[derive(Debug, Args)]

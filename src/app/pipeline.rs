@@ -136,6 +136,7 @@ impl Pipeline {
     /// Tries again what failed for reasons outside the keys.
     pub(super) fn retry(&mut self) {
         self.applier.fleet().shared.published.free_retired();
+        self.applier.tell_lost_lines();
         let free = self.court.unbound();
         let free = free.filter(|(_, port)| self.applier.can_bind(*port));
         let free: BTreeSet<_> = free.map(|(unit, _)| unit.clone()).collect();
@@ -144,6 +145,11 @@ impl Pipeline {
             let revision = self.applier.current().revision;
             self.enforce(decision, revision, Instant::now());
         }
+    }
+
+    /// Opens the files of the access log anew: somebody moved them away.
+    pub(super) fn reopen_logs(&self) {
+        self.applier.reopen_logs();
     }
 
     /// Brings the counts in the status up to date.

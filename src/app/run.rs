@@ -11,6 +11,7 @@ use sd_notify::NotifyState;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
+use crate::accesslog::Logs;
 use crate::admin;
 use crate::app::cli::RunArgs;
 use crate::app::lastgood::{LastGood, Saved};
@@ -56,6 +57,8 @@ pub(super) fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
 
 async fn run_until_signal(args: RunArgs) -> anyhow::Result<ExitCode> {
     let mut signals = Signals::new()?;
+    // Log rotation; it would end the program otherwise.
+    let mut hang_up = signal(SignalKind::hangup())?;
     let (specs, mut store_options) = settings::stores(&args.store)?;
     let (defaults, warnings) = settings::balancer(&args.settings, &args.store.root)?;
     for reason in warnings {
@@ -83,8 +86,11 @@ async fn run_until_signal(args: RunArgs) -> anyhow::Result<ExitCode> {
         id: 0,
         revision: 0,
         plan: Plan::new(defaults.clone()),
+        access_log: None,
     };
-    let fleet = Fleet::start(workers, Published::new(first), pages)?;
+    let logs = Logs::default();
+    let published = Published::new(first);
+    let fleet = Fleet::start(workers, published, pages, &node, logs.tally())?;
     // Not before: the workers would have inherited it.
     yield_to_workers();
     let shared = fleet.shared.clone();
@@ -100,7 +106,7 @@ async fn run_until_signal(args: RunArgs) -> anyhow::Result<ExitCode> {
     });
     let tree = settings::tree(&specs, &store_options);
     let (last_good, saved) = open_last_good(&args.state_dir, &tree);
-    let mut applier = Applier::new(fleet, http, args.tcp_address);
+    let mut applier = Applier::new(fleet, http, args.tcp_address, logs);
     if defaults
         .front
         .as_ref()
@@ -159,6 +165,7 @@ async fn run_until_signal(args: RunArgs) -> anyhow::Result<ExitCode> {
                     pipeline.follow_templates(templates, newest.as_ref());
                 }
             }
+            Some(()) = hang_up.recv() => pipeline.reopen_logs(),
             _ = report.tick() => {
                 pipeline.count();
                 status_seen.mark_changed();

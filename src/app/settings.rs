@@ -7,7 +7,7 @@ use std::path::Path;
 use anyhow::{Context, bail};
 
 use crate::app::cli::{SettingArgs, StoreArgs};
-use crate::config::{self, Balancer, Unit};
+use crate::config::{self, Balancer, LogFiles, Unit};
 use crate::diag::Diagnostic;
 use crate::names::UnitName;
 use crate::proxy::http1::Pages;
@@ -112,11 +112,25 @@ fn balancer_with(
         text += &format!("    {token}: {answer}\n");
     }
     let unit = UnitName::from("flags");
-    match config::parse(&unit, &text, &Balancer::default()) {
+    let judge = Balancer {
+        log_files: LogFiles::Anywhere,
+        ..Balancer::default()
+    };
+    match config::parse(&unit, &text, &judge) {
         Ok(config::Accepted {
             unit: Unit::Balancer(balancer),
             warnings,
-        }) => Ok((balancer, warnings.iter().map(told_of_flag).collect())),
+        }) => {
+            let log_files = match &args.access_log_dir {
+                Some(dir) => LogFiles::Below(std::path::absolute(dir)?),
+                None => LogFiles::Nowhere,
+            };
+            let balancer = Balancer {
+                log_files,
+                ..balancer
+            };
+            Ok((balancer, warnings.iter().map(told_of_flag).collect()))
+        }
         Ok(_) => bail!("the flags make no balancer"),
         Err(problems) => {
             let lines = problems.iter().map(told_of_flag);
@@ -146,7 +160,7 @@ fn told_of_flag(problem: &Diagnostic) -> String {
 
 impl SettingArgs {
     /// Each flag under the name of its key.
-    fn flags(&self) -> [(&'static str, Option<&str>); 24] {
+    fn flags(&self) -> [(&'static str, Option<&str>); 28] {
         [
             ("compat", self.compat.as_deref()),
             ("timeout_head", self.timeout_head.as_deref()),
@@ -172,6 +186,10 @@ impl SettingArgs {
             ("force_ssl_port", self.force_ssl_port.as_deref()),
             ("custom_settings", self.custom_settings.as_deref()),
             ("global_settings", self.global_settings.as_deref()),
+            ("access_log", self.access_log.as_deref()),
+            ("access_log_format", self.access_log_format.as_deref()),
+            ("access_log_sample", self.access_log_sample.as_deref()),
+            ("info_headers", self.info_headers.as_deref()),
         ]
     }
 }

@@ -9,13 +9,18 @@ use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
+use crate::accesslog::Logs;
 use crate::balance::UpstreamState;
 use crate::diag::Diagnostic;
 use crate::names::UnitName;
 use crate::plan::Plan;
 use crate::proxy::health::Checker;
 use crate::proxy::{Bound, Fleet, Generation, Protocol, bind};
+
+/// How long the last lines of access logs may take at the end.
+const LOG_FLUSH: Duration = Duration::from_secs(2);
 
 /// The one who changes what runs.
 pub struct Applier {
@@ -26,6 +31,7 @@ pub struct Applier {
     /// Bound at the start, opened by the first commit: nobody is served from empty tables.
     waiting_http: Vec<Bound>,
     open_ports: HashMap<u16, SocketAddr>,
+    logs: Logs,
 }
 
 /// A plan whose every need has been met, not current yet. Dropping it gives the addresses back.
@@ -46,13 +52,15 @@ pub struct Swap {
 }
 
 impl Applier {
-    pub fn new(fleet: Fleet, http: Vec<Bound>, bind_ip: IpAddr) -> Self {
+    /// `logs` has the tally that the fleet was started with.
+    pub fn new(fleet: Fleet, http: Vec<Bound>, bind_ip: IpAddr, logs: Logs) -> Self {
         Self {
             fleet,
             checker: Checker::default(),
             bind_ip,
             waiting_http: http,
             open_ports: HashMap::new(),
+            logs,
         }
     }
 
@@ -120,10 +128,15 @@ impl Applier {
             closed: closed.len(),
         };
         let drain = plan.balancer().timeouts.drain;
+        let balancer = plan.balancer();
+        let access_log = self
+            .logs
+            .follow(&balancer.access_log, balancer.log_format());
         self.fleet.shared.published.publish(Generation {
             id: swap.generation,
             revision,
             plan: plan.clone(),
+            access_log,
         });
 
         for (port, sockets) in bound {
@@ -163,6 +176,7 @@ impl Applier {
                 id: current.id,
                 revision,
                 plan: current.plan.clone(),
+                access_log: current.access_log.clone(),
             });
         }
     }
@@ -172,6 +186,17 @@ impl Applier {
         let within = self.current().plan.balancer().timeouts.drain;
         drop(self.checker);
         self.fleet.drain(within);
+        self.logs.flush(LOG_FLUSH);
+    }
+
+    /// Opens the files of access logs anew.
+    pub fn reopen_logs(&self) {
+        self.logs.reopen();
+    }
+
+    /// Tells of lines of the access log that were lost since the last time.
+    pub fn tell_lost_lines(&mut self) {
+        self.logs.tell_dropped();
     }
 
     fn open(&self, sockets: Bound, protocol: Protocol) {

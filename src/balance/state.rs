@@ -50,9 +50,21 @@ struct ServiceHot {
     flows: AtomicU64,
     failures: AtomicU64,
     turned_away: AtomicU64,
+    /// Requests and flows under way that the access log follows.
+    traced: AtomicU32,
 }
 
 impl ServiceState {
+    /// One more that the access log follows. Each that enters leaves.
+    pub(crate) fn enter_traced(&self) {
+        self.hot.traced.fetch_add(1, Relaxed);
+    }
+
+    /// Answers how many are left.
+    pub(crate) fn leave_traced(&self) -> u32 {
+        self.hot.traced.fetch_sub(1, Relaxed).saturating_sub(1)
+    }
+
     /// The next place in the rotation. Shared by all workers, so that alternation is exact.
     pub(crate) fn next_turn(&self) -> u64 {
         self.hot.cursor.fetch_add(1, Relaxed)

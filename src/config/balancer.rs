@@ -5,10 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::access;
+use super::accesslog;
 use super::custom;
 use super::fields::Fields;
 use super::front;
 use super::haproxy::Scope;
+use super::info;
 use super::pages;
 use super::service::{CONNECTIONS, MAX_QUEUE, RETRIES};
 use super::unit::{Balancer, Timeouts};
@@ -42,6 +44,10 @@ pub const BALANCER_FIELDS: &[&str] = &[
     "acme",
     "custom_settings",
     "global_settings",
+    "access_log",
+    "access_log_format",
+    "access_log_sample",
+    "info_headers",
 ];
 
 /// A wait that ends: long enough for any long poll, short enough that nothing is held for ever.
@@ -126,6 +132,9 @@ pub(super) fn balancer(fields: &mut Fields<'_>, defaults: &Balancer) -> Balancer
             true => (!custom.rules.is_empty()).then(|| Arc::new(custom.rules)),
             false => defaults.rules.clone(),
         },
+        access_log: accesslog::settings(fields, defaults),
+        log_files: defaults.log_files.clone(),
+        info_headers: info::headers(fields).unwrap_or(defaults.info_headers),
     }
 }
 

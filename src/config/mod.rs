@@ -8,6 +8,7 @@
 //! called what the keys are called. `docs/config.md` lists them.
 
 mod access;
+mod accesslog;
 mod address;
 mod auth;
 mod balancer;
@@ -16,9 +17,12 @@ mod fields;
 mod front;
 pub mod haproxy;
 mod headers;
+mod host_regex;
+mod info;
 mod pages;
 mod policy;
 mod redirects;
+mod routes;
 mod service;
 mod sticky;
 #[cfg(test)]

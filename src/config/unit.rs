@@ -4,7 +4,9 @@
 //! balancer inside a service (they are looked up when a request needs them, so that changing one
 //! does not touch ten thousand services).
 
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,12 +16,14 @@ use super::access::Access;
 use super::auth::BasicAuth;
 use super::front::Front;
 use super::headers::HostHeader;
+pub use super::host_regex::HostRegex;
 use super::pages::ErrorPages;
 use super::redirects::Redirects;
 use super::sticky::Sticky;
+use crate::accesslog;
 pub use crate::balance::Balance;
 use crate::names::{ServiceName, UpstreamName};
-use crate::rules::{Pattern, Range, Rules};
+use crate::rules::{Condition, Pattern, Range, Rules};
 
 /// One accepted unit.
 #[derive(Clone, Debug, PartialEq)]
@@ -45,6 +49,8 @@ pub struct Service {
     pub max_connections: Option<u32>,
     /// How many may wait for a place when `max_connections` are under way; `None`: the balancer's.
     pub max_queue: Option<u32>,
+    /// `access_log`: whether its requests and sessions have lines where the balancer writes a log.
+    pub access_log: bool,
     /// What is done to requests besides leading them on; `None`, as with most services: nothing.
     pub policy: Option<Arc<Policy>>,
 }
@@ -92,21 +98,59 @@ pub enum Mode {
     },
 }
 
-/// What leads requests to an HTTP service. Hosts are ORed, paths are ORed, the two groups ANDed.
+/// What leads requests to an HTTP service. Hosts are ORed, paths are ORed; the two groups and the
+/// condition are ANDed.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct HttpRoutes {
     /// `virtual_hosts`, lowercase, sorted, unique.
     pub hosts: Vec<HostPattern>,
-    /// `virtual_path`, each with a leading slash, sorted, unique. `/` alone when the keys name
-    /// neither host nor path.
-    pub paths: Vec<String>,
-    /// `keep_virtual_path`: pass the path on as it came.
+    /// `virtual_host_regex`: more hosts.
+    pub host_regex: Option<Arc<HostRegex>>,
+    /// `virtual_path`, sorted, unique. The prefix `/` alone when the keys name neither host nor path.
+    pub paths: Vec<PathPattern>,
+    /// `match`: takes only requests for which it holds.
+    pub condition: Option<Arc<RouteCondition>>,
+    /// `priority`, default 0, -1000 to 1000: a higher one goes before all that is lower.
+    pub priority: i32,
+    /// `keep_virtual_path`, or `context_root_rewrite` that is false: pass the path on as it came.
     pub keep_virtual_path: bool,
+    /// `context_root_rewrite` that is true: `/app` is sent on to `/app/`.
+    pub adds_slash: bool,
     /// `default`: takes what no route takes.
     pub is_default: bool,
     /// Hosts that lead here, besides `hosts`, for what is redirected from them: with a path, or with
     /// all below them where it is empty. Sorted, unique.
     pub redirected: Vec<(HostPattern, String)>,
+}
+
+/// One entry of `virtual_path`, without the marks of its form. Begins with a slash.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum PathPattern {
+    /// `/api`: the path itself and what is below it, by whole segments.
+    Prefix(String),
+    /// `=/api`: this path alone.
+    Exact(String),
+    /// `/api*`: whatever begins like this.
+    Raw(String),
+}
+
+/// As written.
+impl fmt::Display for PathPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Prefix(path) => f.write_str(path),
+            Self::Exact(path) => write!(f, "={path}"),
+            Self::Raw(path) => write!(f, "{path}*"),
+        }
+    }
+}
+
+/// `match`: what has to hold of a request.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RouteCondition {
+    /// As written.
+    pub text: String,
+    pub condition: Condition,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -255,6 +299,39 @@ pub struct Balancer {
     /// Of `custom_settings`: what is done to every request before its service is looked for, and to
     /// its answer. `None`: nothing.
     pub rules: Option<Arc<Rules>>,
+    /// `access_log`, `access_log_format`, `access_log_sample`.
+    pub access_log: accesslog::Settings,
+    /// Which files `access_log` may name.
+    pub log_files: LogFiles,
+    /// `info_headers`: what clients are told besides the answer.
+    pub info_headers: InfoHeaders,
+}
+
+/// Which files lines may go to. A flag is the operator's own word; a key may be anybody's who
+/// publishes a service.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum LogFiles {
+    /// What flags say.
+    Anywhere,
+    /// What keys say, with `--access-log-dir`.
+    Below(PathBuf),
+    #[default]
+    Nowhere,
+}
+
+/// Header fields about how a request was served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InfoHeaders {
+    /// `x-request-id`
+    pub request_id: bool,
+    /// `x-proxy-id`: the node.
+    pub proxy_id: bool,
+    /// `x-server-info`: program and version.
+    pub server_info: bool,
+    /// `x-upstream-addr`
+    pub upstream_addr: bool,
+    /// `x-upstream-response-time`: seconds from the connection to the head of the answer.
+    pub upstream_response_time: bool,
 }
 
 /// Every wait of the data plane. Defaults are Kontena's where it had one.
@@ -318,11 +395,46 @@ impl Default for Balancer {
             front: None,
             error_pages: None,
             rules: None,
+            access_log: accesslog::Settings::default(),
+            log_files: LogFiles::default(),
+            info_headers: InfoHeaders::default(),
+        }
+    }
+}
+
+impl InfoHeaders {
+    pub const NONE: Self = Self {
+        request_id: false,
+        proxy_id: false,
+        server_info: false,
+        upstream_addr: false,
+        upstream_response_time: false,
+    };
+
+    /// Whether an answer gets more than the request id, or less.
+    pub fn are_usual(self) -> bool {
+        self == Self::default()
+    }
+}
+
+impl Default for InfoHeaders {
+    fn default() -> Self {
+        Self {
+            request_id: true,
+            ..Self::NONE
         }
     }
 }
 
 impl Balancer {
+    /// How lines of the access log look.
+    pub fn log_format(&self) -> accesslog::Format {
+        self.access_log.format.unwrap_or(match self.compat {
+            Compat::Pointsman => accesslog::Format::Json,
+            Compat::Kontena => accesslog::Format::Httplog,
+        })
+    }
+
     pub fn trusts(&self, peer: IpAddr) -> bool {
         self.trusted_proxies.iter().any(|net| net.contains(&peer))
     }

@@ -8,6 +8,7 @@ use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use crate::accesslog::Log;
 use crate::plan::Plan;
 
 /// One plan made current.
@@ -18,6 +19,8 @@ pub struct Generation {
     /// The store's revision this plan was built from.
     pub revision: u64,
     pub plan: Plan,
+    /// Where requests are told, if they are.
+    pub access_log: Option<Arc<Log>>,
 }
 
 /// The place where the current generation stands.

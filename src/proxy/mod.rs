@@ -16,6 +16,7 @@ mod pipe;
 mod probe;
 mod tcp;
 mod timer;
+mod trace;
 mod tunnel;
 mod upstream;
 mod worker;

@@ -5,10 +5,12 @@ use std::sync::Arc;
 
 use tokio::net::TcpStream;
 
+use crate::accesslog::Cause;
 use crate::balance::{Admission, InFlight, Outcome, Tried, client_hash};
 use crate::plan::Service;
 use crate::proxy::listen::Accepted;
 use crate::proxy::timer::Deadline;
+use crate::proxy::trace::Trace;
 use crate::proxy::tunnel::{Early, End, Lender, tunnel};
 use crate::proxy::upstream::{PAUSE, connect_member};
 use crate::proxy::worker::Counted;
@@ -26,6 +28,9 @@ pub(crate) async fn serve(worker: Counted, accepted: Accepted) {
     let Some(service) = pinned.plan.tcp(listener.port()).cloned() else {
         return;
     };
+    let mut trace = Trace::default();
+    trace.begin(&worker, &pinned, peer, listener, false);
+    trace.routed(&service);
     let balancer = pinned.plan.balancer().clone();
     if let Some(policy) = &service.config.policy
         && policy
@@ -41,8 +46,11 @@ pub(crate) async fn serve(worker: Counted, accepted: Accepted) {
     let access = policy.and_then(|policy| policy.access.as_ref());
     if access.is_some_and(|access| !access.permits(peer.ip())) {
         tracing::debug!(service = %service.config.name, %peer, "turned away");
+        trace.stop(Cause::Refused);
+        trace.finish();
         return service.state.record(Outcome::TurnedAway);
     }
+    trace.queued(&service);
     let deadline = worker.wheel.deadline();
 
     let timeouts = &service.config.timeouts;
@@ -55,19 +63,39 @@ pub(crate) async fn serve(worker: Counted, accepted: Accepted) {
             let place = std::future::poll_fn(|cx| admission.poll(limit, max_queue, cx.waker()));
             match deadline.limit(queue, place).await {
                 Ok(Ok(place)) => Some(place),
-                _ => return service.state.record(Outcome::TurnedAway),
+                result => {
+                    trace.stop(match result {
+                        Err(_) => Cause::UpstreamTimeout,
+                        Ok(_) => Cause::Refused,
+                    });
+                    trace.finish();
+                    return service.state.record(Outcome::TurnedAway);
+                }
             }
         }
     };
+    trace.admitted();
 
     let retries = service.config.retries.unwrap_or(balancer.retries);
     let connect_timeout = timeouts.connect.unwrap_or(balancer.timeouts.connect);
     let client_id = client_hash(peer.ip());
-    let connected = connect_any(&service, client_id, retries, connect_timeout, &deadline).await;
-    let (upstream, in_flight, index) = match connected {
+    let connecting = connect_any(
+        &service,
+        client_id,
+        retries,
+        connect_timeout,
+        &deadline,
+        &trace,
+    );
+    let (upstream, in_flight, index) = match connecting.await {
         Ok(connected) => connected,
-        Err(outcome) => return service.state.record(outcome),
+        Err(outcome) => {
+            trace.stop(Cause::Upstream);
+            trace.finish();
+            return service.state.record(outcome);
+        }
     };
+    trace.connected();
 
     let member = &service.members[index];
     let _noted = worker.note_tunnel(member.state.clone(), deadline.cutter());
@@ -87,7 +115,12 @@ pub(crate) async fn serve(worker: Counted, accepted: Accepted) {
     .await;
     drop(in_flight);
     service.state.record(Outcome::Flow);
-    if let End::Broken(error) = &ended.how {
+    trace.tunnelled(&ended);
+    if trace.is_uneventful() {
+        trace.forget();
+    }
+    trace.finish();
+    if let End::Broken(_, error) = &ended.how {
         tracing::debug!(
             service = %service.config.name, upstream = %member.name, %peer, %error,
             sent = ended.sent, received = ended.received, "flow broken"
@@ -103,6 +136,7 @@ async fn connect_any(
     retries: u32,
     timeout: std::time::Duration,
     deadline: &Deadline,
+    trace: &Trace,
 ) -> Result<(TcpStream, InFlight, usize), Outcome> {
     let mut tried = Tried::default();
     let mut outcome = Outcome::TurnedAway;
@@ -110,6 +144,10 @@ async fn connect_any(
         let Some(index) = service.pick(client, &tried) else {
             break;
         };
+        trace.picked(index);
+        if attempt > 0 {
+            trace.retried();
+        }
         let member = &service.members[index];
         let in_flight = InFlight::begin(&member.state);
         match connect_member(member, timeout, deadline).await {

@@ -157,6 +157,11 @@ impl Deadline {
         Cutter(self.slot.clone())
     }
 
+    /// Whether it passed because somebody cut it.
+    pub(crate) fn is_cut(&self) -> bool {
+        self.slot.due.get() == CUT
+    }
+
     pub(crate) fn disarm(&self) {
         self.slot.due.set(NEVER);
     }

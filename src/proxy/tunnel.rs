@@ -35,7 +35,16 @@ pub(crate) enum End {
     Finished,
     /// Nothing came from either side for the idle time.
     Silence,
-    Broken(io::Error),
+    /// The upstream left the plan, and the time to finish was over.
+    Cut,
+    Broken(Side, io::Error),
+}
+
+/// Whose connection broke.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Side {
+    Client,
+    Upstream,
 }
 
 /// What a worker lends to a tunnel.
@@ -61,11 +70,17 @@ pub(crate) async fn tunnel(
     let how = poll_fn(|cx| {
         let moved = up.moved + down.moved;
         let up_done = match up.poll(cx) {
-            Poll::Ready(Err(error)) => return Poll::Ready(End::Broken(error)),
+            Poll::Ready(Err(error)) => {
+                let side = up.broken(Side::Client, Side::Upstream);
+                return Poll::Ready(End::Broken(side, error));
+            }
             poll => poll.is_ready(),
         };
         let down_done = match down.poll(cx) {
-            Poll::Ready(Err(error)) => return Poll::Ready(End::Broken(error)),
+            Poll::Ready(Err(error)) => {
+                let side = down.broken(Side::Upstream, Side::Client);
+                return Poll::Ready(End::Broken(side, error));
+            }
             poll => poll.is_ready(),
         };
         if up_done && down_done {
@@ -77,7 +92,10 @@ pub(crate) async fn tunnel(
         if up.moved + down.moved > moved {
             deadline.arm(idle);
         }
-        deadline.poll_expired(cx).map(|()| End::Silence)
+        deadline.poll_expired(cx).map(|()| match deadline.is_cut() {
+            true => End::Cut,
+            false => End::Silence,
+        })
     })
     .await;
     deadline.disarm();
@@ -177,6 +195,15 @@ impl<'a> Flow<'a> {
             }
         }
         Poll::Ready(Ok(()))
+    }
+
+    /// Which end an error came from: who carries something was writing it.
+    fn broken(&self, from: Side, to: Side) -> Side {
+        match &self.carried {
+            Carried::Nothing => from,
+            Carried::Pipe(pipe) if pipe.filled() == 0 => from,
+            Carried::Buffer(_) | Carried::Pipe(_) => to,
+        }
     }
 
     fn fill_buffer(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -16,6 +16,7 @@ use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::spawn_local;
 
+use crate::accesslog::{Journal, Tally};
 use crate::balance::UpstreamState;
 use crate::proxy::buffers::Buffers;
 use crate::proxy::generation::{Published, View};
@@ -23,6 +24,7 @@ use crate::proxy::http1::Pages;
 use crate::proxy::listen::{Accepted, Bound, Protocol, accept_all};
 use crate::proxy::pipe::Pipes;
 use crate::proxy::timer::{Cutter, TICK, Wheel};
+use crate::proxy::trace::Stories;
 use crate::proxy::upstream::Pools;
 use crate::proxy::{auth, http, tcp};
 
@@ -40,11 +42,19 @@ pub struct Shared {
     connections: Vec<CachePadded<AtomicUsize>>,
     /// Requests that were refused for what they are, by no fault of an upstream.
     pub(crate) rejected: AtomicU64,
+    /// What this process is called among the nodes of its balancer.
+    pub(crate) node: Box<str>,
+    tally: Arc<Tally>,
 }
 
 impl Shared {
     pub fn rejected(&self) -> u64 {
         self.rejected.load(Relaxed)
+    }
+
+    /// Lines of the access log that were lost.
+    pub fn access_log_dropped(&self) -> u64 {
+        self.tally.dropped()
     }
 
     pub fn connections(&self) -> usize {
@@ -90,13 +100,22 @@ enum Command {
 
 impl Fleet {
     /// Starts `count` workers; they idle until a listener is opened.
-    pub fn start(count: usize, published: Arc<Published>, pages: Pages) -> io::Result<Fleet> {
+    /// `node` is how this process calls itself, and `tally` where its lost lines are counted.
+    pub fn start(
+        count: usize,
+        published: Arc<Published>,
+        pages: Pages,
+        node: &str,
+        tally: Arc<Tally>,
+    ) -> io::Result<Fleet> {
         let shared = Arc::new(Shared {
             published,
             pages,
             passwords: auth::Pool::start()?,
             connections: (0..count).map(|_| CachePadded::default()).collect(),
             rejected: AtomicU64::new(0),
+            node: node.into(),
+            tally,
         });
         let channels: Vec<_> = (0..count).map(|_| mpsc::unbounded_channel()).collect();
         let peers: Vec<_> = channels.iter().map(|(sender, _)| sender.clone()).collect();
@@ -179,6 +198,8 @@ pub(crate) struct Worker {
     pub(crate) pipes: Pipes,
     pub(crate) pools: Pools,
     pub(crate) http: http::Scratch,
+    pub(crate) stories: Stories,
+    pub(crate) journal: RefCell<Journal>,
     draining: Cell<bool>,
     listeners: RefCell<HashMap<SocketAddr, oneshot::Sender<()>>>,
     tunnels: RefCell<HashMap<u64, (Arc<UpstreamState>, Cutter)>>,
@@ -211,6 +232,8 @@ fn run(
         pipes: Pipes::default(),
         pools: Pools::new(wheel.clone()),
         http: http::Scratch::default(),
+        stories: Stories::default(),
+        journal: RefCell::default(),
         wheel,
         draining: Cell::new(false),
         listeners: RefCell::default(),
@@ -305,6 +328,7 @@ impl Worker {
                 None => {
                     ticks += 1;
                     self.wheel.turn();
+                    self.journal.borrow_mut().hand_over();
                     if self.is_draining() && self.has_drained(end_at) {
                         return;
                     }

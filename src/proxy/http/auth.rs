@@ -6,6 +6,7 @@ use base64::Engine as _;
 use base64::alphabet::STANDARD;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 
+use crate::accesslog::Cause;
 use crate::balance;
 use crate::config::{Balancer, BasicAuth, User};
 use crate::password;
@@ -90,7 +91,10 @@ impl Client {
             Out::Ambiguous => (400, String::new()),
             Out::SourceIsBusy => (429, "Retry-After: 1\r\n".to_owned()),
             Out::Busy => (503, "Retry-After: 1\r\n".to_owned()),
-            Out::Gone => return Err(Next::Close),
+            Out::Gone => {
+                self.trace.stop(Cause::ClientAbort);
+                return Err(Next::Close);
+            }
         };
         if !matches!(out, Out::Password) {
             service.state.record(balance::Outcome::TurnedAway);

@@ -9,12 +9,14 @@ use std::time::Duration;
 
 use tokio::net::TcpStream;
 
+use crate::accesslog::{Cause, Phase};
 use crate::balance::{self, InFlight, Member, Tried};
 use crate::config::{HostHeader, Policy, Timeouts};
 use crate::plan::Service;
 use crate::proxy::buffers::{Input, Output};
 use crate::proxy::http::fault::Fault;
 use crate::proxy::http::id::RequestId;
+use crate::proxy::http::info::Info;
 use crate::proxy::http::relay::{AnswerEnd, Course, Upload, UploadEnd, is_too_large};
 use crate::proxy::http::sticky::Stickiness;
 use crate::proxy::http::{Client, Next};
@@ -44,6 +46,8 @@ pub(super) struct Exchange<'a> {
     /// What rules changed of the request.
     pub(super) edits: &'a Edits,
     pub(super) id: &'a RequestId,
+    /// What the client is told of how it was served.
+    pub(super) info: Info,
     pub(super) waits: Waits,
     pub(super) retries: u32,
     pub(super) max_body: Option<u64>,
@@ -114,6 +118,8 @@ impl Exchange<'_> {
             let Some(index) = self.pick(&tried) else {
                 return Err(Fault::upstream(503, "no upstream can take it"));
             };
+            self.client.trace.picked(index);
+            self.info.picked(index);
             let member = &self.service.members[index];
             let in_flight = InFlight::begin(&member.state);
             let pools = &self.client.worker.pools;
@@ -168,6 +174,7 @@ impl Exchange<'_> {
                 return Err(fault);
             }
             retries -= 1;
+            self.client.trace.retried();
             tried.add(index);
             if !self.service.has_untried(&tried) {
                 tried = Tried::default();
@@ -186,11 +193,14 @@ impl Exchange<'_> {
 
     /// Sends the request on this connection and passes the answer on.
     async fn attempt(&self, upstream: &TcpStream, member: &Member, input: &mut Input) -> Attempt {
+        self.client.trace.connected();
+        self.info.connected();
         let mut body = BodyReader::new(self.head.framing);
         let (out, used) = match self.compose(input, member, &mut body) {
             Ok(composed) => composed,
             Err(fault) => return Attempt::Failed(fault),
         };
+        self.client.trace.passed_on(used);
         let deadline = &self.client.deadline;
         match deadline
             .limit(self.waits.server, send(upstream, &out))
@@ -300,7 +310,10 @@ impl Exchange<'_> {
         }
         if let Some(sticky) = &self.sticky {
             sticky.amend(answer, bytes, &mut edits);
+            self.client.trace.stuck(sticky.letters());
         }
+        self.info
+            .tell(&self.client.worker, &self.service.members, &mut edits);
         edits
     }
 
@@ -334,7 +347,10 @@ impl Exchange<'_> {
                     UploadEnd::Finished => course.uploaded.set(true),
                     // It may have answered before it stopped reading.
                     UploadEnd::UpstreamGone => {}
-                    UploadEnd::Failed(fault) => return Poll::Ready(Attempt::Failed(fault)),
+                    UploadEnd::Failed(fault) => {
+                        self.client.trace.stop_in(fault.cause, Phase::Data);
+                        return Poll::Ready(Attempt::Failed(fault));
+                    }
                 }
             }
             download.as_mut().poll(cx)
@@ -375,6 +391,7 @@ impl Exchange<'_> {
             input.consume(used);
             input.park();
         }
+        self.client.trace.answered(answer.status);
         self.service
             .state
             .record(balance::Outcome::Status(answer.status));
@@ -398,6 +415,8 @@ impl Exchange<'_> {
                 }
             }
             AnswerEnd::Broken(reason) => {
+                // Unless it was told already whose doing it was: the answer's framing is bad.
+                self.client.trace.stop(Cause::Refused);
                 tracing::debug!(service = %self.service.config.name, reason, "answer cut short");
                 Attempt::Answered {
                     next: Next::Close,
@@ -416,7 +435,7 @@ impl Exchange<'_> {
     ) -> Attempt {
         let mut out = self.client.worker.buffers.output();
         let edit = ResponseEdit {
-            request_id: Some(self.id.as_bytes()),
+            request_id: self.info.request_id(self.id),
             ..ResponseEdit::default()
         };
         let edits = self.answer_edits(answer, received.filled());
@@ -429,11 +448,17 @@ impl Exchange<'_> {
             .limit(self.waits.client, write_all(&self.client.stream, &out))
             .await
         {
-            Ok(Ok(())) => Attempt::Switched(received),
-            _ => Attempt::Answered {
-                next: Next::Close,
-                reuse: false,
-            },
+            Ok(Ok(())) => {
+                self.client.trace.sent(out.len());
+                Attempt::Switched(received)
+            }
+            _ => {
+                self.client.trace.stop(Cause::ClientAbort);
+                Attempt::Answered {
+                    next: Next::Close,
+                    reuse: false,
+                }
+            }
         }
     }
 

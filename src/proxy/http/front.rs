@@ -20,7 +20,6 @@ const TEXT: &str = "text/plain; charset=utf-8";
 pub(super) struct Fronted {
     pub(super) next: Next,
     /// Probes come every second or so and say nothing: they are kept out of access logs.
-    #[expect(dead_code, reason = "there is no access log yet")]
     pub(super) is_logged: bool,
 }
 

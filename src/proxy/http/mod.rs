@@ -9,6 +9,7 @@ mod exchange;
 mod fault;
 mod front;
 mod id;
+mod info;
 mod judge;
 mod policy;
 mod relay;
@@ -33,6 +34,7 @@ use crate::proxy::http1::{FieldId, Forwarded, RequestHead, ResponseHead};
 use crate::proxy::io::{is_silent, read, shutdown_write};
 use crate::proxy::listen::Accepted;
 use crate::proxy::timer::Deadline;
+use crate::proxy::trace::Trace;
 use crate::proxy::worker::Counted;
 
 /// How long and how much is still read from a client that was answered before it had sent all:
@@ -73,6 +75,8 @@ struct Client {
     forwarded: Option<(Arc<Balancer>, Forwarded)>,
     /// Pages that the service of the present request has for our own answers.
     error_pages: Option<Arc<ErrorPages>>,
+    /// Of the request under way.
+    trace: Trace,
 }
 
 /// What becomes of the connection after a request.
@@ -104,6 +108,7 @@ pub(crate) async fn serve(worker: Counted, accepted: Accepted) {
         hash,
         forwarded: None,
         error_pages: None,
+        trace: Trace::default(),
     };
     let mut is_first = true;
     loop {

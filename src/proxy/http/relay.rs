@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::net::TcpStream;
 
+use crate::accesslog::Cause;
 use crate::proxy::buffers::{Input, Output};
 use crate::proxy::http::exchange::{Attempt, Exchange, Waits};
 use crate::proxy::http::fault::Fault;
@@ -88,6 +89,7 @@ impl Upload<'_> {
                     }
                 }
             }
+            self.client.trace.received(step.used());
             input.consume(step.used());
             if body.is_done() {
                 return UploadEnd::Finished;
@@ -105,7 +107,7 @@ impl Upload<'_> {
             self.course.awaits_client.set(false);
             match more {
                 Ok(Ok(true)) => self.answer_deadline.arm(self.waits.server),
-                Ok(_) => return UploadEnd::Failed(Fault::client(400, "body ends early")),
+                Ok(_) => return UploadEnd::Failed(Fault::client_left("body ends early")),
                 Err(Expired) => {
                     return UploadEnd::Failed(Fault::client(408, "body did not come in time"));
                 }
@@ -136,7 +138,7 @@ impl Exchange<'_> {
                     Ok(true) => {
                         interim += 1;
                         if interim > MAX_INTERIM {
-                            return failed(502, "too many interim answers");
+                            return refused("too many interim answers");
                         }
                         self.pass_interim(deadline, received, answer).await?;
                         received.consume(answer.len);
@@ -149,11 +151,11 @@ impl Exchange<'_> {
                         tracing::info!(
                             service = %self.service.config.name, reason, "answer refused"
                         );
-                        return failed(502, reason);
+                        return refused(reason);
                     }
                 }
                 if received.room().is_empty() && !received.grow(self.limits.max_head_size) {
-                    return failed(502, "answer's head is too large");
+                    return refused("answer's head is too large");
                 }
             }
             match self.read_answer(upstream, deadline, received).await {
@@ -163,6 +165,7 @@ impl Exchange<'_> {
                 }
                 Ok(Some(_)) => return failed(502, "answer ends early"),
                 Ok(None) => {
+                    self.client.trace.stop(Cause::ClientAbort);
                     return Err(Attempt::Answered {
                         next: Next::Close,
                         reuse: false,
@@ -216,8 +219,14 @@ impl Exchange<'_> {
             .limit(self.waits.client, write_all(&self.client.stream, &out))
             .await
         {
-            Ok(Ok(())) => Ok(()),
-            _ => failed(408, "client takes no answer"),
+            Ok(Ok(())) => {
+                self.client.trace.sent(out.len());
+                Ok(())
+            }
+            _ => {
+                self.client.trace.stop(Cause::ClientTimeout);
+                failed(408, "client takes no answer")
+            }
         }
     }
 
@@ -235,7 +244,7 @@ impl Exchange<'_> {
         let edit = ResponseEdit {
             framing,
             connection: self.client_connection(keep),
-            request_id: Some(self.id.as_bytes()),
+            request_id: self.info.request_id(self.id),
             extra: b"",
         };
         let edits = self.answer_edits(answer, received.filled());
@@ -277,8 +286,14 @@ impl Exchange<'_> {
                     }
                     return AnswerEnd::Whole { keep, reuse: false };
                 }
-                Ok(_) => return AnswerEnd::Broken("upstream ended its body early"),
-                Err(Expired) => return AnswerEnd::Broken("upstream stopped in its body"),
+                Ok(_) => {
+                    self.client.trace.stop(Cause::Upstream);
+                    return AnswerEnd::Broken("upstream ended its body early");
+                }
+                Err(Expired) => {
+                    self.client.trace.stop(Cause::UpstreamTimeout);
+                    return AnswerEnd::Broken("upstream stopped in its body");
+                }
             }
         }
         // Bytes behind the answer were not asked for: such a connection is not used again.
@@ -333,11 +348,22 @@ impl Exchange<'_> {
     ) -> Result<(), &'static str> {
         let written = write_both(&self.client.stream, out, piece);
         let result = deadline.limit(self.waits.client, written).await;
+        let length = out.len() + piece.len();
         out.clear();
+        let trace = &self.client.trace;
         match result {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(_)) => Err("client went away"),
-            Err(Expired) => Err("client takes no answer"),
+            Ok(Ok(())) => {
+                trace.sent(length);
+                Ok(())
+            }
+            Ok(Err(_)) => {
+                trace.stop(Cause::ClientAbort);
+                Err("client went away")
+            }
+            Err(Expired) => {
+                trace.stop(Cause::ClientTimeout);
+                Err("client takes no answer")
+            }
         }
     }
 }
@@ -360,6 +386,10 @@ async fn read_more(stream: &TcpStream, input: &mut Input) -> std::io::Result<boo
     let n = read(stream, input.room()).await?;
     input.add(n);
     Ok(n > 0)
+}
+
+fn refused<T>(reason: &'static str) -> Result<T, Attempt> {
+    Err(Attempt::Failed(Fault::bad_answer(reason)))
 }
 
 fn failed<T>(status: u16, reason: &'static str) -> Result<T, Attempt> {

@@ -14,6 +14,7 @@ use crate::proxy::buffers::Input;
 use crate::proxy::http::exchange::{Exchange, Outcome, Switched, Waits};
 use crate::proxy::http::fault::{Blame, Fault};
 use crate::proxy::http::id::RequestId;
+use crate::proxy::http::info::{self, Info};
 use crate::proxy::http::policy::Reply;
 use crate::proxy::http::sticky::Stickiness;
 use crate::proxy::http::{Client, Next};
@@ -22,7 +23,7 @@ use crate::proxy::http1::{
 };
 use crate::proxy::io::{read, unless_reset, write_all};
 use crate::proxy::tunnel::{Early, Lender, tunnel};
-use crate::rules::{Edits, FieldEdit};
+use crate::rules::{Edits, FieldEdit, Seen};
 
 impl Client {
     /// Serves the request whose bytes are in `input` or about to come, and leaves there what came
@@ -32,9 +33,16 @@ impl Client {
         let mut head = self.worker.http.request_head();
         let next = match self.read_head(input, &mut head).await {
             Ok(()) => self.lead(input, &head).await,
-            Err(None) => Next::Close,
+            Err(None) => {
+                match is_blank(input) {
+                    true => self.trace.forget(),
+                    false => self.trace.cut_head(),
+                }
+                Next::Close
+            }
             Err(Some(fault)) => {
                 self.note(&fault);
+                self.trace.stop(fault.cause);
                 self.worker.shared.rejected.fetch_add(1, Relaxed);
                 // Whatever stands behind a head that could not be read cannot be read either.
                 let answer = Answer {
@@ -46,17 +54,20 @@ impl Client {
                 Next::Linger
             }
         };
+        self.trace.finish();
         self.worker.http.keep_request_head(head);
         next
     }
 
     /// `Err(None)`: the client went away without having asked for anything.
     async fn read_head(
-        &self,
+        &mut self,
         input: &mut Input,
         head: &mut RequestHead,
     ) -> Result<(), Option<Fault>> {
         let pinned = self.worker.view.pin();
+        self.trace
+            .begin(&self.worker, &pinned, self.peer, self.listener, true);
         let balancer = pinned.plan.balancer();
         let limits = Limits {
             max_head_size: balancer.max_head_size as usize,
@@ -85,7 +96,7 @@ impl Client {
             };
             match result {
                 Ok(Ok(0)) | Ok(Err(_)) if is_blank(input) => return Err(None),
-                Ok(Ok(0)) => return Err(Some(Fault::client(400, "head ends early"))),
+                Ok(Ok(0)) => return Err(Some(Fault::client_left("head ends early"))),
                 Ok(Ok(n)) => input.add(n),
                 Ok(Err(_)) => return Err(None),
                 Err(()) if is_blank(input) => return Err(None),
@@ -100,10 +111,15 @@ impl Client {
         let plan = &pinned.plan;
         let balancer = plan.balancer();
         let id = self.request_id(balancer, head, input);
+        self.trace
+            .asked(head, input.filled(), id.as_bytes(), pinned.id);
         let front = balancer.front.as_deref();
         if let Some(front) = front
             && let Some(fronted) = self.front(front, &pinned, input, head, &id).await
         {
+            if !fronted.is_logged {
+                self.trace.forget();
+            }
             return fronted.next;
         }
         let mut edits = Edits::default();
@@ -115,12 +131,12 @@ impl Client {
         }
         // Rules of services may change it further, and what led here is to be cut off all the same.
         let routed = edits.path.clone();
-        let path = match routed.as_deref().unwrap_or(head.path.get(input.filled())) {
-            b"" => b"/",
-            path => path,
+        let asked = self.asked(input, head, &id);
+        let found = match rules {
+            None => plan.route(&asked),
+            Some(_) => plan.route(&Seen::of_request(&asked, &edits)),
         };
-        let host = edits.host.as_deref().unwrap_or(head.host().as_bytes());
-        let Some(found) = plan.route(host, path) else {
+        let Some(found) = found else {
             let status = match balancer.compat {
                 // Probes are answered before there is a plan; for everything else it is too early.
                 _ if pinned.id == 0 => 503,
@@ -130,9 +146,14 @@ impl Client {
             return self.refuse(status, input, head, Some(&id)).await;
         };
         let service = found.service;
-        let prefix = match service.http_routes() {
-            Some(routes) if !routes.keep_virtual_path => found.prefix,
-            _ => 0,
+        self.trace.routed(service);
+        let (prefix, lacks_slash) = match service.http_routes() {
+            Some(routes) if routes.adds_slash => (
+                found.prefix,
+                found.lacks_slash(head.path.get(input.filled())),
+            ),
+            Some(routes) if !routes.keep_virtual_path => (found.prefix, false),
+            _ => (0, false),
         };
         let policy = service.config.policy.as_deref();
         if policy.is_some() || front.is_some() {
@@ -169,6 +190,10 @@ impl Client {
             Some(_) => service.stand_in.as_ref().unwrap_or(service),
             None => service,
         };
+        // Its stand-in has upstreams of its own.
+        if policy.is_some() {
+            self.trace.routed(service);
+        }
         let policy = service.config.policy.as_deref();
         let max_body = policy
             .and_then(|policy| policy.max_body_size)
@@ -183,10 +208,18 @@ impl Client {
             let is_tls = self.is_tls(head, input.filled());
             Stickiness::read(sticky, service, head, input.filled(), is_tls, &mut edits)
         });
+        if lacks_slash && edits.path.is_none() {
+            return self.add_slash(input, head, &id).await;
+        }
+        if let Some(sticky) = &sticky {
+            self.trace.stuck(sticky.letters());
+        }
+        self.trace.queued(service);
         let place = match self.admit(service, balancer).await {
             Ok(place) => place,
             Err(fault) => return self.fail(fault, service, input, head, &id).await,
         };
+        self.trace.admitted();
         let waits = Waits::new(service, &balancer.timeouts);
         let exchange = Exchange {
             client: self,
@@ -199,6 +232,7 @@ impl Client {
             sticky,
             edits: &edits,
             id: &id,
+            info: Info::new(balancer.info_headers),
             waits,
             retries: service.config.retries.unwrap_or(balancer.retries),
             max_body,
@@ -250,6 +284,7 @@ impl Client {
         )
         .await;
         drop(in_flight);
+        self.trace.tunnelled(&ended);
         service.state.record(balance::Outcome::Flow);
         tracing::debug!(
             service = %service.config.name, upstream = %member.name, peer = %self.peer,
@@ -273,9 +308,9 @@ impl Client {
         let place = unless_reset(&self.stream, place);
         match self.deadline.limit(patience, place).await {
             Ok(Some(Ok(place))) => Ok(Some(place)),
-            Ok(Some(Err(_))) => Err(Fault::service("queue is full")),
-            Ok(None) => Err(Fault::client(400, "client went away in the queue")),
-            Err(_) => Err(Fault::service("waited too long in the queue")),
+            Ok(Some(Err(_))) => Err(Fault::no_room("queue is full")),
+            Ok(None) => Err(Fault::client_left("client went away in the queue")),
+            Err(_) => Err(Fault::no_room_in_time("waited too long in the queue")),
         }
     }
 
@@ -304,6 +339,7 @@ impl Client {
         head: &RequestHead,
         id: &RequestId,
     ) -> Next {
+        self.trace.stop(fault.cause);
         match fault.by {
             Blame::Client => {
                 self.worker.shared.rejected.fetch_add(1, Relaxed);
@@ -382,15 +418,27 @@ impl Client {
         let mut out = self.worker.buffers.output();
         let pinned = self.worker.view.pin();
         let balancer = pinned.plan.balancer();
-        self.write_answer(answer, balancer, &mut out);
+        let headers = balancer.info_headers;
+        let answer = Answer {
+            request_id: answer.request_id.filter(|_| headers.request_id),
+            ..answer
+        };
+        let extra = info::of_own_answer(headers, &self.worker, answer.extra);
+        let whole = Answer {
+            extra: extra.as_deref().unwrap_or(answer.extra),
+            ..answer
+        };
+        self.write_answer(whole, balancer, &mut out);
         let patience = balancer.timeouts.client;
         drop(pinned);
-        matches!(
+        let is_taken = matches!(
             self.deadline
                 .limit(patience, write_all(&self.stream, &out))
                 .await,
             Ok(Ok(()))
-        )
+        );
+        self.trace.answered_here(answer.status, out.len(), is_taken);
+        is_taken
     }
 
     /// With the service's page for this status, else the balancer's, else a file's, else a plain one.

@@ -27,6 +27,8 @@ pub(super) struct Stickiness<'a> {
     is_tls: bool,
     /// The member that the latest try went to.
     chosen: Cell<Option<usize>>,
+    /// What the client's cookie was worth and what the answer did about it, in HAProxy's letters.
+    letters: Cell<[u8; 2]>,
 }
 
 /// Where a client belongs.
@@ -48,11 +50,17 @@ impl<'a> Stickiness<'a> {
         is_tls: bool,
         edits: &mut Edits,
     ) -> Self {
+        let mut came = b'-';
         let (home, stamp) = match sticky {
             Sticky::Hash { cookie } => (key(cookie, head, bytes), Stamp::default()),
             Sticky::Cookie(cookie) => {
                 hide(cookie, head, bytes, edits);
-                home(cookie, service, head, bytes)
+                let found = home(cookie, service, head, bytes);
+                came = match found.0 {
+                    Home::Member(_) => b'V',
+                    _ => worthless(cookie, service, head, bytes),
+                };
+                found
             }
         };
         Self {
@@ -63,7 +71,13 @@ impl<'a> Stickiness<'a> {
             is_post: head.method == Method::Post,
             is_tls,
             chosen: Cell::new(None),
+            letters: Cell::new([came, b'-']),
         }
+    }
+
+    /// For the access log: `VN`, `NI` and the like.
+    pub(super) fn letters(&self) -> [u8; 2] {
+        self.letters.get()
     }
 
     /// The upstream for the next try. `client` is what tells clients apart that belong nowhere.
@@ -110,19 +124,28 @@ impl<'a> Stickiness<'a> {
                 }
             })
             .collect();
+        let is_removed = lines.contains(&LineEdit::Remove);
         push(edits, "Set-Cookie", lines);
         let is_missing = !is_home || self.is_to_be_renewed(cookie);
+        let mut went = match (is_set, is_changed) {
+            (true, true) => b'R',
+            (true, false) if is_removed => b'D',
+            (true, false) => b'P',
+            (false, _) => b'N',
+        };
         let may_insert = cookie.mode == CookieMode::Insert
             && !(cookie.preserve && is_set)
             && (self.is_post || !cookie.postonly)
             && answer.status != 101;
         if may_insert && is_missing {
             is_changed = true;
+            went = if is_home { b'U' } else { b'I' };
             edits.push(FieldEdit::Add {
                 name: "Set-Cookie".to_owned(),
                 value: self.inserted(cookie, &pin),
             });
         }
+        self.letters.set([self.letters.get()[0], went]);
         if is_changed && cookie.nocache && !is_private(answer, bytes) {
             edits.push(FieldEdit::Add {
                 name: "Cache-Control".to_owned(),
@@ -185,6 +208,29 @@ fn home(
             can_be_had.then_some((Home::Member(index), stamp))
         })
         .unwrap_or((Home::Nowhere, Stamp::default()))
+}
+
+/// Why no cookie led anywhere: none came, its upstream cannot be had, or it means nothing.
+fn worthless(cookie: &StickyCookie, service: &Service, head: &RequestHead, bytes: &[u8]) -> u8 {
+    let mut values = head
+        .fields
+        .values(FieldId::Cookie, bytes)
+        .flat_map(|line| cookie_values(line, cookie.name.as_bytes()));
+    let Some(value) = values.next() else {
+        return b'N';
+    };
+    let (pin, stamp) = match cookie.mode {
+        CookieMode::Prefix => (prefix_of(value), Stamp::default()),
+        _ => {
+            let (pin, stamp) = read_stamp(value);
+            (Some(pin), stamp)
+        }
+    };
+    match pin.and_then(|pin| service.pinned(pin)) {
+        None => b'I',
+        Some(_) if is_over(cookie, stamp) => b'E',
+        Some(_) => b'D',
+    }
 }
 
 /// Whether a cookie with these dates is too old to lead anybody.
