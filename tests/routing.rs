@@ -2,87 +2,10 @@
 
 mod support;
 
-use support::client::{Client, exchange};
-use support::origin::Origin;
-use support::pointsman::{Builder, Pointsman, Service};
-
-/// An origin that answers `<name> <target>`.
-fn named(name: &str) -> Origin {
-    let name = name.to_owned();
-    Origin::scripted(move |conn| {
-        while let Some(request) = conn.request() {
-            conn.send(support::origin::ok(&format!(
-                "{name} {}",
-                request.head.target()
-            )));
-        }
-    })
-}
-
-/// Services of one test, each with an origin that tells its name.
-struct Town {
-    builder: Builder,
-    origins: Vec<Origin>,
-}
-
-impl Town {
-    fn new() -> Self {
-        Self {
-            builder: Pointsman::builder(),
-            origins: Vec::new(),
-        }
-    }
-
-    /// Empty hosts or paths are keys that are not there.
-    fn service(self, name: &str, hosts: &str, paths: &str) -> Self {
-        self.service_with(name, hosts, paths, &[])
-    }
-
-    fn service_with(mut self, name: &str, hosts: &str, paths: &str, keys: &[(&str, &str)]) -> Self {
-        let origin = named(name);
-        let mut service = Service::http(name).upstream(origin.addr());
-        if !hosts.is_empty() {
-            service = service.hosts(hosts);
-        }
-        if !paths.is_empty() {
-            service = service.paths(paths);
-        }
-        for (key, value) in keys {
-            service = service.key(key, value);
-        }
-        self.origins.push(origin);
-        self.builder = self.builder.service(&service);
-        self
-    }
-
-    fn setting(mut self, name: &str, value: &str) -> Self {
-        self.builder = self.builder.setting(name, value);
-        self
-    }
-
-    /// Starts, and checks `(host, target, answer)`; an answer is `<name> <target>` or a status.
-    fn check(self, cases: &[(&str, &str, &str)]) -> (Pointsman, Vec<Origin>) {
-        let pointsman = self.builder.start();
-        let mut client = pointsman.client();
-        let mut faults = Vec::new();
-        for (host, target, expected) in cases {
-            let got = answer(&mut client, host, target);
-            if got != *expected {
-                faults.push(format!("http://{host}{target}: {got}, not {expected}"));
-            }
-        }
-        assert!(faults.is_empty(), "{faults:#?}");
-        (pointsman, self.origins)
-    }
-}
-
-fn answer(client: &mut Client, host: &str, target: &str) -> String {
-    let response = client.get(host, target);
-    match response.status() {
-        200 => response.text(),
-        status => status.to_string(),
-    }
-}
+use support::client::exchange;
+use support::etcd::Etcd;
+use support::pointsman::{Pointsman, Service};
+use support::town::{Town, answer, named};
 
 #[test]
 fn hosts_match_whole_whatever_their_case_and_port() {
@@ -95,6 +18,8 @@ fn hosts_match_whole_whatever_their_case_and_port() {
             ("www.example.test:80", "/", "web /"),
             ("www.example.test:8080", "/", "web /"),
             ("www.example.test:", "/", "web /"),
+            ("www.example.test.", "/", "web /"),
+            ("www.example.test.:80", "/", "web /"),
             ("ww.example.test", "/", "404"),
             ("xwww.example.test", "/", "404"),
             ("www.example.test.evil", "/", "404"),
@@ -293,13 +218,52 @@ fn a_service_without_upstreams_keeps_its_route_and_answers_503() {
         )
         .start();
     let mut client = pointsman.client();
-    assert_eq!(answer(&mut client, "empty.test", "/"), "503");
-    assert_eq!(answer(&mut client, "other.test", "/"), "everything /");
+    assert_eq!(answer(client.get("empty.test", "/")), "503");
+    assert_eq!(answer(client.get("other.test", "/")), "everything /");
     let late = named("late");
     pointsman.put("services/empty/upstreams/a", late.addr().to_string());
     pointsman.wait_for_text("empty.test", "/", "late /");
     pointsman.remove("services/empty/upstreams/a");
     pointsman.wait_for_status("empty.test", "/", 503);
+}
+
+#[test]
+fn a_host_that_is_added_to_a_service_is_another_name_for_it() {
+    let (pointsman, origins) = Town::new()
+        .service("web", "www.shop.test, shop.vpn.internal", "")
+        .check(&[
+            ("www.shop.test", "/", "web /"),
+            ("shop.vpn.internal", "/", "web /"),
+            ("shop.test", "/", "404"),
+        ]);
+    pointsman.put(
+        "services/web/virtual_hosts",
+        "www.shop.test, shop.vpn.internal, shop.test",
+    );
+    pointsman.wait_for_text("shop.test", "/", "web /");
+    drop(origins);
+}
+
+#[test]
+fn balancers_with_roots_of_their_own_serve_their_own_services_from_one_store() {
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let etcd = runtime.block_on(Etcd::start());
+    let (inner, outer) = (named("inner"), named("outer"));
+    for (root, origin) in [("inner", &inner), ("outer", &outer)] {
+        let service = Service::http("web").hosts("h.test").upstream(origin.addr());
+        for (key, value) in service.keys() {
+            runtime.block_on(etcd.put(&format!("/pointsman/{root}/{key}"), value));
+        }
+    }
+    let balancer = |root: &str| {
+        Pointsman::builder()
+            .store(&etcd.spec().to_string())
+            .args(&["--root", &format!("/pointsman/{root}")])
+            .start()
+    };
+    let (one, other) = (balancer("inner"), balancer("outer"));
+    assert_eq!(one.get("h.test", "/").text(), "inner /");
+    assert_eq!(other.get("h.test", "/").text(), "outer /");
 }
 
 #[test]
@@ -309,7 +273,7 @@ fn routes_follow_keys_while_a_connection_stays_open() {
         .service(&Service::http("one").hosts("h.test").upstream(one.addr()))
         .start();
     let mut client = pointsman.client();
-    assert_eq!(answer(&mut client, "h.test", "/"), "one /");
+    assert_eq!(answer(client.get("h.test", "/")), "one /");
     pointsman.put_service(
         &Service::http("two")
             .hosts("h.test")
@@ -317,19 +281,19 @@ fn routes_follow_keys_while_a_connection_stays_open() {
             .upstream(two.addr()),
     );
     support::wait_until("the new route on the old connection", || {
-        answer(&mut client, "h.test", "/two/x") == "two /x"
+        answer(client.get("h.test", "/two/x")) == "two /x"
     });
-    assert_eq!(answer(&mut client, "h.test", "/"), "one /");
+    assert_eq!(answer(client.get("h.test", "/")), "one /");
     pointsman.put("services/two/virtual_path", "/zwei");
     support::wait_until("the changed route", || {
-        answer(&mut client, "h.test", "/zwei/x") == "two /x"
+        answer(client.get("h.test", "/zwei/x")) == "two /x"
     });
-    assert_eq!(answer(&mut client, "h.test", "/two/x"), "one /two/x");
+    assert_eq!(answer(client.get("h.test", "/two/x")), "one /two/x");
     pointsman.remove("services/one");
     support::wait_until("no route any more", || {
-        answer(&mut client, "h.test", "/") == "404"
+        answer(client.get("h.test", "/")) == "404"
     });
-    assert_eq!(answer(&mut client, "h.test", "/zwei/x"), "two /x");
+    assert_eq!(answer(client.get("h.test", "/zwei/x")), "two /x");
 }
 
 #[test]

@@ -17,10 +17,12 @@ mod fields;
 mod front;
 pub mod haproxy;
 mod headers;
+mod host_regex;
 mod info;
 mod pages;
 mod policy;
 mod redirects;
+mod routes;
 mod service;
 mod sticky;
 #[cfg(test)]

@@ -1,18 +1,17 @@
 //! The `service:` unit.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::address::{Query, host, path, upstream};
+use super::address::{Query, path, upstream};
 use super::auth;
 use super::custom;
 use super::fields::{Fields, name};
 use super::haproxy::Scope;
 use super::policy;
+use super::routes::routes;
 use super::unit::{
-    CheckKind, Compat, HealthCheck, HttpCheck, HttpRoutes, Mode, Policy, Service, ServiceTimeouts,
-    Upstream,
+    CheckKind, Compat, HealthCheck, HttpCheck, Mode, Policy, Service, ServiceTimeouts, Upstream,
 };
 use super::values::{self, Problem, unknown_word};
 use crate::names::{ServiceName, UpstreamName};
@@ -23,8 +22,12 @@ pub const SERVICE_FIELDS: &[&str] = &[
     "mode",
     "balance",
     "virtual_hosts",
+    "virtual_host_regex",
     "virtual_path",
     "keep_virtual_path",
+    "context_root_rewrite",
+    "match",
+    "priority",
     "default",
     "external_port",
     "health_check",
@@ -68,13 +71,16 @@ pub const SERVICE_FIELDS: &[&str] = &[
 /// Kontena's port for a TCP service that names none.
 pub(super) const DEFAULT_EXTERNAL_PORT: u16 = 5000;
 pub(super) const UPSTREAMS_PER_SERVICE: usize = 10_000;
-pub(super) const ROUTES_PER_SERVICE: usize = 1_000;
 
 /// Fields that say nothing in the other mode.
 const HTTP_ONLY: &[&str] = &[
     "virtual_hosts",
+    "virtual_host_regex",
     "virtual_path",
     "keep_virtual_path",
+    "context_root_rewrite",
+    "match",
+    "priority",
     "default",
     "redirects",
     "redirect_code",
@@ -212,85 +218,6 @@ fn tcp(fields: &mut Fields<'_>) -> Mode {
         .read("external_port", values::port)
         .unwrap_or(DEFAULT_EXTERNAL_PORT);
     Mode::Tcp { external_port }
-}
-
-fn routes(fields: &mut Fields<'_>, compat: Compat) -> HttpRoutes {
-    let mut hosts = BTreeSet::new();
-    for written in fields.items("virtual_hosts", ROUTES_PER_SERVICE) {
-        match host(written.text) {
-            Ok((pattern, has_port)) => {
-                if has_port {
-                    fields.warn(
-                        "port-ignored",
-                        "virtual_hosts",
-                        format!(
-                            "virtual_hosts {} has a port, which is not compared",
-                            crate::diag::quoted(written.text)
-                        ),
-                        "remove the port; the name is taken on every listener",
-                    );
-                }
-                hosts.insert(pattern);
-            }
-            Err(problem) => fields.refuse("virtual_hosts", written, &problem),
-        }
-    }
-    let mut paths = BTreeSet::new();
-    for written in fields.items("virtual_path", ROUTES_PER_SERVICE) {
-        match path(written.text, Query::Refused) {
-            Ok(path) => {
-                if path.ends_with('*') {
-                    fields.warn(
-                        "odd-path",
-                        "virtual_path",
-                        format!(
-                            "virtual_path {} takes only paths with a * in them",
-                            crate::diag::quoted(&path)
-                        ),
-                        "remove the *; a path takes everything below it",
-                    );
-                }
-                paths.insert(path);
-            }
-            Err(problem) => fields.refuse("virtual_path", written, &problem),
-        }
-    }
-    if hosts.is_empty() && paths.is_empty() {
-        paths.insert("/".to_owned());
-    }
-    HttpRoutes {
-        hosts: hosts.into_iter().collect(),
-        paths: paths.into_iter().collect(),
-        keep_virtual_path: keep_virtual_path(fields, compat),
-        is_default: fields.read("default", values::boolean).unwrap_or(false),
-        redirected: Vec::new(),
-    }
-}
-
-/// In Kontena only `true` kept the path, and `1` or `yes` stripped it; who comes from there has
-/// applications that rely on it.
-fn keep_virtual_path(fields: &mut Fields<'_>, compat: Compat) -> bool {
-    if compat == Compat::Pointsman {
-        return fields
-            .read("keep_virtual_path", values::boolean)
-            .unwrap_or(false);
-    }
-    let Some(written) = fields.text("keep_virtual_path") else {
-        return false;
-    };
-    let keep = written.text.eq_ignore_ascii_case("true");
-    if !keep && values::boolean(written.text) != Ok(false) {
-        fields.warn(
-            "not-true",
-            "keep_virtual_path",
-            format!(
-                "keep_virtual_path {} strips the path: with compat kontena only \"true\" keeps it",
-                crate::diag::quoted(written.text)
-            ),
-            "write \"true\" or \"false\"",
-        );
-    }
-    keep
 }
 
 fn health_check(fields: &mut Fields<'_>) -> HealthCheck {

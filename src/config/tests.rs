@@ -108,10 +108,12 @@ fn a_full_service_is_read_into_its_checked_form() {
                 HostPattern::Exact("www.foo.com".into()),
                 HostPattern::Wildcard(".bar.com".into()),
             ],
-            paths: vec!["/a".into(), "/b".into()],
+            paths: vec![
+                PathPattern::Prefix("/a".into()),
+                PathPattern::Prefix("/b".into()),
+            ],
             keep_virtual_path: true,
-            is_default: false,
-            redirected: Vec::new(),
+            ..HttpRoutes::default()
         }),
         balance: Some(Balance::LeastConn),
         upstreams: vec![
@@ -149,15 +151,13 @@ fn a_service_with_a_name_alone_takes_every_path() {
     assert_eq!(service.balance, None);
     assert_eq!(service.health_check, HealthCheck::default());
     assert_eq!(service.upstreams, []);
-    assert_eq!(routes("service: {name: web}").paths, ["/"]);
+    let everything = [PathPattern::Prefix("/".into())];
+    assert_eq!(routes("service: {name: web}").paths, everything);
     // Written empty is not written, whatever the field.
     let empty = "service: {name: web, virtual_hosts: '', virtual_path: ' ', balance: '', mode: ~,\
                  upstreams: , timeout_server: '', default: ''}";
-    assert_eq!(routes(empty).paths, ["/"]);
-    assert_eq!(
-        routes("service: {name: w, virtual_hosts: [a.b]}").paths,
-        [""; 0]
-    );
+    assert_eq!(routes(empty).paths, everything);
+    assert_eq!(routes("service: {name: w, virtual_hosts: [a.b]}").paths, []);
 }
 
 #[test]
@@ -269,10 +269,6 @@ fn fields_report_in_their_own_words() {
     field(
         "virtual_hosts: 'foo.com:8080'",
         "warning:3:18: virtual_hosts \"foo.com:8080\" has a port",
-    );
-    field(
-        "virtual_path: '/api/*'",
-        "warning:3:17: virtual_path \"/api/*\" takes only",
     );
     field("keep_virtual_path: maybe", "write true or false");
     field("default: '1'", "");

@@ -4,6 +4,7 @@
 //! balancer inside a service (they are looked up when a request needs them, so that changing one
 //! does not touch ten thousand services).
 
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -15,13 +16,14 @@ use super::access::Access;
 use super::auth::BasicAuth;
 use super::front::Front;
 use super::headers::HostHeader;
+pub use super::host_regex::HostRegex;
 use super::pages::ErrorPages;
 use super::redirects::Redirects;
 use super::sticky::Sticky;
 use crate::accesslog;
 pub use crate::balance::Balance;
 use crate::names::{ServiceName, UpstreamName};
-use crate::rules::{Pattern, Range, Rules};
+use crate::rules::{Condition, Pattern, Range, Rules};
 
 /// One accepted unit.
 #[derive(Clone, Debug, PartialEq)]
@@ -96,21 +98,59 @@ pub enum Mode {
     },
 }
 
-/// What leads requests to an HTTP service. Hosts are ORed, paths are ORed, the two groups ANDed.
+/// What leads requests to an HTTP service. Hosts are ORed, paths are ORed; the two groups and the
+/// condition are ANDed.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct HttpRoutes {
     /// `virtual_hosts`, lowercase, sorted, unique.
     pub hosts: Vec<HostPattern>,
-    /// `virtual_path`, each with a leading slash, sorted, unique. `/` alone when the keys name
-    /// neither host nor path.
-    pub paths: Vec<String>,
-    /// `keep_virtual_path`: pass the path on as it came.
+    /// `virtual_host_regex`: more hosts.
+    pub host_regex: Option<Arc<HostRegex>>,
+    /// `virtual_path`, sorted, unique. The prefix `/` alone when the keys name neither host nor path.
+    pub paths: Vec<PathPattern>,
+    /// `match`: takes only requests for which it holds.
+    pub condition: Option<Arc<RouteCondition>>,
+    /// `priority`, default 0, -1000 to 1000: a higher one goes before all that is lower.
+    pub priority: i32,
+    /// `keep_virtual_path`, or `context_root_rewrite` that is false: pass the path on as it came.
     pub keep_virtual_path: bool,
+    /// `context_root_rewrite` that is true: `/app` is sent on to `/app/`.
+    pub adds_slash: bool,
     /// `default`: takes what no route takes.
     pub is_default: bool,
     /// Hosts that lead here, besides `hosts`, for what is redirected from them: with a path, or with
     /// all below them where it is empty. Sorted, unique.
     pub redirected: Vec<(HostPattern, String)>,
+}
+
+/// One entry of `virtual_path`, without the marks of its form. Begins with a slash.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum PathPattern {
+    /// `/api`: the path itself and what is below it, by whole segments.
+    Prefix(String),
+    /// `=/api`: this path alone.
+    Exact(String),
+    /// `/api*`: whatever begins like this.
+    Raw(String),
+}
+
+/// As written.
+impl fmt::Display for PathPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Prefix(path) => f.write_str(path),
+            Self::Exact(path) => write!(f, "={path}"),
+            Self::Raw(path) => write!(f, "{path}*"),
+        }
+    }
+}
+
+/// `match`: what has to hold of a request.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RouteCondition {
+    /// As written.
+    pub text: String,
+    pub condition: Condition,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -14,7 +14,7 @@ const SHARD_SIZE: usize = 32;
 
 #[derive(Clone, Debug)]
 pub struct CowMap<V> {
-    /// A power of two of them.
+    /// A power of two of them, or none: most maps of a plan are empty.
     shards: Vec<Arc<Shard<V>>>,
     len: usize,
     hasher: RandomState,
@@ -26,7 +26,7 @@ struct Shard<V>(HashTable<(Arc<[u8]>, V)>);
 impl<V: Clone> CowMap<V> {
     pub fn new() -> Self {
         Self {
-            shards: vec![Arc::new(Shard(HashTable::new()))],
+            shards: Vec::new(),
             len: 0,
             hasher: RandomState::default(),
         }
@@ -40,10 +40,17 @@ impl<V: Clone> CowMap<V> {
         self.len == 0
     }
 
+    #[inline]
     pub fn get(&self, key: &[u8]) -> Option<&V> {
-        if self.len == 0 {
-            return None;
+        match self.len {
+            0 => None,
+            _ => self.find(key),
         }
+    }
+
+    /// Out of line, so that an empty map costs a comparison.
+    #[inline(never)]
+    fn find(&self, key: &[u8]) -> Option<&V> {
         let hash = self.hash(key);
         self.shards[self.shard_of(hash)]
             .0
@@ -53,6 +60,12 @@ impl<V: Clone> CowMap<V> {
 
     /// Puts, replaces or (with `None`) removes an entry.
     pub fn set(&mut self, key: &[u8], value: Option<V>) {
+        if self.shards.is_empty() {
+            if value.is_none() {
+                return;
+            }
+            self.shards.push(Arc::new(Shard(HashTable::new())));
+        }
         let hash = self.hash(key);
         let index = self.shard_of(hash);
         let hasher = &self.hasher;

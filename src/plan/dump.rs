@@ -237,6 +237,21 @@ impl ServiceText {
         option("access_log", (!config.access_log).then(|| "off".into()));
         let (mode, hosts, paths) = match &config.mode {
             Mode::Http(routes) => {
+                let regex = routes.host_regex.iter().flat_map(|regex| regex.patterns());
+                let patterns: Vec<_> = regex.collect();
+                option(
+                    "virtual_host_regex",
+                    (!patterns.is_empty()).then(|| patterns.join("\n")),
+                );
+                option("match", routes.condition.as_ref().map(|c| c.text.clone()));
+                option(
+                    "priority",
+                    (routes.priority != 0).then(|| routes.priority.to_string()),
+                );
+                option(
+                    "context_root_rewrite",
+                    routes.adds_slash.then(|| "true".into()),
+                );
                 option(
                     "keep_virtual_path",
                     routes.keep_virtual_path.then(|| "true".into()),
@@ -255,7 +270,8 @@ impl ServiceText {
                     HostPattern::Exact(name) => name.clone(),
                     HostPattern::Wildcard(suffix) => format!("*{suffix}"),
                 });
-                ("http", hosts.collect(), routes.paths.clone())
+                let paths = routes.paths.iter().map(ToString::to_string);
+                ("http", hosts.collect(), paths.collect())
             }
             Mode::Tcp { external_port } => {
                 option("external_port", Some(external_port.to_string()));

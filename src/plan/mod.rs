@@ -22,6 +22,7 @@ pub use service::Service;
 
 use crate::config::{Balancer, Compat, Unit};
 use crate::names::UnitName;
+use crate::rules::Facts;
 use routes::Routes;
 
 /// A unit's new accepted form, or `None` when it is gone.
@@ -108,13 +109,13 @@ impl Plan {
         changes
     }
 
-    /// Where a request goes. `host` lowercase and without a port, `path` without the query.
-    pub fn route(&self, host: &[u8], path: &[u8]) -> Option<Match<'_>> {
+    /// Where a request goes. Only services with a `match` look at more of it than host and path.
+    pub fn route(&self, request: &dyn Facts) -> Option<Match<'_>> {
         let habit = match self.balancer.compat {
             Compat::Pointsman => Habit::MostSpecific,
             Compat::Kontena => Habit::FirstName,
         };
-        self.routes.find(host, path, habit)
+        self.routes.find(request, habit)
     }
 
     pub fn balancer(&self) -> &Arc<Balancer> {

@@ -1,6 +1,7 @@
 //! Routing sentences one by one, and the two laws of plans as properties.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use proptest::prelude::*;
@@ -9,17 +10,46 @@ use crate::balance::Health;
 use crate::config::*;
 use crate::names::UnitName;
 use crate::plan::{Change, Plan};
+use crate::rules::{Facts, Side};
 
-fn service(name: &str, hosts: &[&str], paths: &[&str]) -> Change {
-    let hosts = hosts.iter().map(|h| match h.strip_prefix('*') {
+/// A host that begins with `~` is a pattern.
+pub(super) fn routes(hosts: &[&str], paths: &[&str]) -> HttpRoutes {
+    let patterns: Vec<&str> = hosts.iter().filter_map(|h| h.strip_prefix('~')).collect();
+    let regex = || Arc::new(HostRegex::new(&patterns).unwrap());
+    let names = hosts.iter().filter(|h| !h.starts_with('~'));
+    let names = names.map(|h| match h.strip_prefix('*') {
         Some(suffix) => HostPattern::Wildcard(suffix.to_owned()),
         None => HostPattern::Exact((*h).to_owned()),
     });
-    let routes = HttpRoutes {
-        hosts: hosts.collect(),
-        paths: paths.iter().map(|p| (*p).to_owned()).collect(),
+    let paths = paths.iter().map(|path| {
+        if let Some(exact) = path.strip_prefix('=') {
+            PathPattern::Exact(exact.to_owned())
+        } else if let Some(raw) = path.strip_suffix('*') {
+            PathPattern::Raw(raw.to_owned())
+        } else {
+            PathPattern::Prefix((*path).to_owned())
+        }
+    });
+    HttpRoutes {
+        hosts: names.collect(),
+        host_regex: (!patterns.is_empty()).then(regex),
+        paths: paths.collect(),
         ..HttpRoutes::default()
-    };
+    }
+}
+
+pub(super) fn condition(text: &str) -> Arc<RouteCondition> {
+    Arc::new(RouteCondition {
+        text: text.to_owned(),
+        condition: haproxy::condition(text).unwrap(),
+    })
+}
+
+fn service(name: &str, hosts: &[&str], paths: &[&str]) -> Change {
+    http(name, routes(hosts, paths))
+}
+
+pub(super) fn http(name: &str, routes: HttpRoutes) -> Change {
     change(name, Mode::Http(routes), &[])
 }
 
@@ -57,7 +87,7 @@ fn plan(changes: Vec<Change>) -> Plan {
     Plan::new(Balancer::default()).with(changes)
 }
 
-fn kontena(changes: Vec<Change>) -> Plan {
+pub(super) fn kontena(changes: Vec<Change>) -> Plan {
     let defaults = Balancer {
         compat: Compat::Kontena,
         ..Balancer::default()
@@ -65,14 +95,81 @@ fn kontena(changes: Vec<Change>) -> Plan {
     Plan::new(defaults).with(changes)
 }
 
+/// A request for a host and a path, by `GET` unless told otherwise.
+#[derive(Clone, Debug)]
+pub(super) struct Ask {
+    pub(super) host: String,
+    pub(super) path: String,
+    pub(super) method: &'static str,
+}
+
+impl Ask {
+    pub(super) fn get(host: &str, path: &str) -> Self {
+        Self {
+            host: host.to_owned(),
+            path: path.to_owned(),
+            method: "GET",
+        }
+    }
+}
+
+impl Facts for Ask {
+    fn method(&self) -> &[u8] {
+        self.method.as_bytes()
+    }
+
+    fn host(&self) -> &[u8] {
+        self.host.as_bytes()
+    }
+
+    fn path(&self) -> &[u8] {
+        self.path.as_bytes()
+    }
+
+    fn query(&self) -> &[u8] {
+        b""
+    }
+
+    fn version(&self) -> &str {
+        "1.1"
+    }
+
+    fn client(&self) -> SocketAddr {
+        ([127, 0, 0, 1], 1).into()
+    }
+
+    fn listener(&self) -> SocketAddr {
+        ([127, 0, 0, 1], 80).into()
+    }
+
+    fn is_tls(&self) -> bool {
+        false
+    }
+
+    fn request_id(&self) -> &[u8] {
+        b""
+    }
+
+    fn status(&self) -> u16 {
+        0
+    }
+
+    fn each_field(&self, _side: Side, _name: &str, _visit: &mut dyn FnMut(&[u8]) -> bool) {}
+}
+
+/// `<name> <what matched of the path>`, or `none`.
+pub(super) fn led(plan: &Plan, ask: &Ask) -> String {
+    let found = plan.route(ask).map_or("none".to_owned(), |m| {
+        format!("{} {}", m.service.config.name, &ask.path[..m.prefix])
+    });
+    found.trim_end().to_owned()
+}
+
 #[track_caller]
 fn check(plan: &Plan, requests: &[(&str, &str, &str)]) {
     for (host, path, expected) in requests {
-        let found = plan.route(host.as_bytes(), path.as_bytes());
-        let found = found.map_or("none".to_owned(), |m| {
-            format!("{} {}", m.service.config.name, &path[..m.prefix])
-        });
-        assert_eq!(found.trim_end(), *expected, "{host}{path}");
+        let led = led(plan, &Ask::get(host, path));
+        assert_eq!(led, *expected, "{host}{path}");
     }
 }
 
@@ -183,16 +280,12 @@ fn of_two_claimants_the_first_name_has_the_route_and_the_other_inherits_it() {
 
 #[test]
 fn the_default_service_takes_what_no_route_takes() {
-    let (unit, form) = service("fallback", &["own.com"], &[]);
-    let Some(Unit::Service(mut config)) = form else {
-        unreachable!()
+    let fallback = HttpRoutes {
+        is_default: true,
+        ..routes(&["own.com"], &[])
     };
-    let Mode::Http(routes) = &mut config.mode else {
-        unreachable!()
-    };
-    routes.is_default = true;
     let p = plan(vec![
-        (unit, Some(Unit::Service(config))),
+        http("fallback", fallback),
         service("a", &["h.com"], &["/x"]),
     ]);
     check(
@@ -208,19 +301,18 @@ fn the_default_service_takes_what_no_route_takes() {
 #[test]
 fn hosts_that_are_redirected_lead_to_the_service_beside_its_own_routes() {
     let redirected = |name: &str, hosts: &[&str], paths: &[&str], from: &[(&str, &str)]| {
-        let (unit, form) = service(name, hosts, paths);
-        let Some(Unit::Service(mut config)) = form else {
-            unreachable!()
-        };
-        let Mode::Http(routes) = &mut config.mode else {
-            unreachable!()
-        };
         let from = from.iter().map(|(host, path)| {
             let host = HostPattern::Exact((*host).to_owned());
             (host, (*path).to_owned())
         });
-        routes.redirected = from.collect();
-        (unit, Some(Unit::Service(config)))
+        let redirected = from.collect();
+        http(
+            name,
+            HttpRoutes {
+                redirected,
+                ..routes(hosts, paths)
+            },
+        )
     };
     let plan = plan(vec![
         redirected("shop", &["shop.com"], &["/api"], &[("old.com", "")]),
@@ -321,9 +413,7 @@ fn ports_open_and_close_with_their_services_and_stay_when_the_owner_changes() {
 }
 
 fn arbitrary_change() -> impl Strategy<Value = Change> {
-    let hosts =
-        prop::sample::subsequence(vec!["a.com", "b.com", "x.a.com", "*.a.com", "*.com"], 0..4);
-    let paths = prop::sample::subsequence(vec!["/", "/a", "/a/", "/a/b", "/b"], 0..3);
+    let routes = arbitrary_routes();
     let upstreams = prop::sample::subsequence(
         vec![
             ("u1", "10.0.0.1:80"),
@@ -332,8 +422,9 @@ fn arbitrary_change() -> impl Strategy<Value = Change> {
         ],
         0..3,
     );
-    (0..6usize, 0..8u8, hosts, paths, upstreams).prop_map(|(name, kind, hosts, paths, mut ups)| {
+    (0..6usize, 0..8u8, routes, upstreams).prop_map(|(name, kind, routes, mut ups)| {
         let name = ["ant", "bee", "cat", "dog", "eel", "fox"][name];
+        let hosts = &routes.hosts;
         ups.dedup_by_key(|u| u.0);
         match kind {
             0 => (format!("services/{name}").as_str().into(), None),
@@ -355,35 +446,47 @@ fn arbitrary_change() -> impl Strategy<Value = Change> {
                     })),
                 )
             }
-            _ => {
-                let (unit, form) = service(name, &hosts, &paths);
-                let Some(Unit::Service(mut config)) = form else {
-                    unreachable!()
-                };
-                let Mode::Http(routes) = &mut config.mode else {
-                    unreachable!()
-                };
-                routes.is_default = kind == 7;
-                if kind == 6 {
-                    let exact = |name: &str| HostPattern::Exact(name.to_owned());
-                    routes.redirected = vec![
-                        (exact("a.com"), "/a".to_owned()),
-                        (exact("b.com"), String::new()),
-                        (HostPattern::Wildcard(".a.com".to_owned()), String::new()),
-                    ];
-                }
-                config.upstreams = ups
-                    .iter()
-                    .map(|(n, a)| Upstream {
-                        name: (*n).into(),
-                        address: a.parse().unwrap(),
-                        weight: 1,
-                    })
-                    .collect();
-                (unit, Some(Unit::Service(config)))
-            }
+            _ => change(name, Mode::Http(routes), &ups),
         }
     })
+}
+
+/// Few hosts, paths and levels, so that services meet.
+pub(super) fn arbitrary_routes() -> impl Strategy<Value = HttpRoutes> {
+    let hosts = vec![
+        "a.com",
+        "b.com",
+        "x.a.com",
+        "*.a.com",
+        "*.com",
+        "~[ab]\\.com",
+        "~.*a.*",
+    ];
+    let paths = vec![
+        "/", "/a", "/a/", "/a/b", "/b", "=/a", "=/a/b", "=/", "/a*", "/a/*", "/*",
+    ];
+    let hosts = prop::sample::subsequence(hosts, 0..4);
+    let paths = prop::sample::subsequence(paths, 0..4);
+    let conditions = [None, None, Some("{ method POST }"), Some("{ path_end b }")];
+    let matches = prop::sample::select(conditions.to_vec());
+    let priority = prop::sample::select(vec![0, 0, 0, -1, 5]);
+    let exact = |name: &str| HostPattern::Exact(name.to_owned());
+    let redirected = vec![
+        (exact("a.com"), "/a".to_owned()),
+        (exact("b.com"), String::new()),
+        (HostPattern::Wildcard(".a.com".to_owned()), String::new()),
+    ];
+    let redirected = prop::sample::subsequence(redirected, 0..2);
+    let is_default = prop::bool::weighted(0.15);
+    (hosts, paths, matches, priority, is_default, redirected).prop_map(
+        |(hosts, paths, text, priority, is_default, redirected)| HttpRoutes {
+            redirected,
+            condition: text.map(condition),
+            priority,
+            is_default,
+            ..routes(&hosts, &paths)
+        },
+    )
 }
 
 proptest! {

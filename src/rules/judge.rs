@@ -140,7 +140,8 @@ impl AnswerRule {
 }
 
 impl<'a> Seen<'a> {
-    fn of_request(facts: &'a dyn Facts, edits: &'a Edits) -> Self {
+    /// The request as rules left it.
+    pub fn of_request(facts: &'a dyn Facts, edits: &'a Edits) -> Self {
         Self {
             facts,
             side: Side::Request,

@@ -33,6 +33,7 @@ pub use matcher::{Matcher, Range, TextMatch};
 pub use pattern::{Pattern, Substitution};
 pub use redirect::{Redirect, SetCookie, Target};
 pub use sample::{Converter, Sample, Source, Split, Value};
+pub use seen::Seen;
 pub use template::{Part, Place, Template};
 
 use std::net::SocketAddr;

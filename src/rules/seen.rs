@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use super::{Edits, Facts, FieldEdit, Side};
 
 /// A request or an answer with edits on top.
-pub(super) struct Seen<'a> {
+pub struct Seen<'a> {
     pub(super) facts: &'a dyn Facts,
     pub(super) side: Side,
     pub(super) edits: &'a Edits,

@@ -14,6 +14,7 @@ pub mod message;
 pub mod origin;
 pub mod pointsman;
 pub mod relay;
+pub mod town;
 pub mod transport;
 
 use std::time::{Duration, Instant};

@@ -5,11 +5,13 @@ use std::net::SocketAddr;
 use crate::proxy::buffers::Input;
 use crate::proxy::http::id::RequestId;
 use crate::proxy::http::{Client, Next};
-use crate::proxy::http1::{Answer, RequestHead, ResponseHead, Version, edit_fields, is_sound_path};
+use crate::proxy::http1::{
+    Answer, Method, RequestHead, ResponseHead, Version, edit_fields, is_sound_path,
+};
 use crate::rules::{Edits, Facts, FieldEdit, Remembered, Rules, Side, Verdict};
 
 /// A request as rules see it.
-struct Asked<'a> {
+pub(super) struct Asked<'a> {
     client: &'a Client,
     head: &'a RequestHead,
     bytes: &'a [u8],
@@ -27,6 +29,21 @@ struct Answered<'a> {
 }
 
 impl Client {
+    /// What conditions see of a request.
+    pub(super) fn asked<'a>(
+        &'a self,
+        input: &'a Input,
+        head: &'a RequestHead,
+        id: &'a RequestId,
+    ) -> Asked<'a> {
+        Asked {
+            client: self,
+            head,
+            bytes: input.filled(),
+            id,
+        }
+    }
+
     /// Judges a request by `rules`. `Some`: it was answered here, and goes no further.
     pub(super) async fn judge(
         &self,
@@ -36,13 +53,7 @@ impl Client {
         id: &RequestId,
         edits: &mut Edits,
     ) -> Option<Next> {
-        let asked = Asked {
-            client: self,
-            head,
-            bytes: input.filled(),
-            id,
-        };
-        match rules.judge(&asked, edits) {
+        match rules.judge(&self.asked(input, head, id), edits) {
             // An upstream would resolve it to another path than was judged.
             Verdict::Pass if edits.path.as_deref().is_some_and(|p| !is_sound_path(p)) => {
                 Some(self.refuse(400, input, head, Some(id)).await)
@@ -53,17 +64,10 @@ impl Client {
                 status,
                 location,
                 fields,
-            } => {
-                let mut extra = b"Location: ".to_vec();
-                extra.extend_from_slice(&location);
-                extra.extend_from_slice(b"\r\n");
-                let answer = Answer {
-                    status,
-                    extra: &with_fields(extra, &fields),
-                    ..Answer::default()
-                };
-                Some(self.answer_whole(answer, input, head, Some(id)).await)
-            }
+            } => Some(
+                self.redirect(status, &location, &fields, input, head, id)
+                    .await,
+            ),
             Verdict::Answer {
                 status,
                 content_type,
@@ -79,6 +83,46 @@ impl Client {
                 Some(self.answer_whole(answer, input, head, Some(id)).await)
             }
         }
+    }
+
+    /// Sends the client elsewhere.
+    async fn redirect(
+        &self,
+        status: u16,
+        location: &[u8],
+        fields: &[FieldEdit],
+        input: &mut Input,
+        head: &RequestHead,
+        id: &RequestId,
+    ) -> Next {
+        let mut extra = b"Location: ".to_vec();
+        extra.extend_from_slice(location);
+        extra.extend_from_slice(b"\r\n");
+        let answer = Answer {
+            status,
+            extra: &with_fields(extra, fields),
+            ..Answer::default()
+        };
+        self.answer_whole(answer, input, head, Some(id)).await
+    }
+
+    /// Sends the client from the bare root of an application to the root with a slash, against which
+    /// the application's relative links resolve; by path alone, so that scheme, name and port stay
+    /// those that the client knows.
+    pub(super) async fn add_slash(
+        &self,
+        input: &mut Input,
+        head: &RequestHead,
+        id: &RequestId,
+    ) -> Next {
+        let bytes = input.filled();
+        let location = [head.path.get(bytes), b"/", head.query.get(bytes)].concat();
+        // A 301 makes browsers ask again with GET and without the body.
+        let status = match head.method {
+            Method::Get | Method::Head => 301,
+            _ => 308,
+        };
+        self.redirect(status, &location, &[], input, head, id).await
     }
 
     /// What `rules` change of an answer, `edits` included. `asked` is what became of the request.

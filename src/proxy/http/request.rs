@@ -23,7 +23,7 @@ use crate::proxy::http1::{
 };
 use crate::proxy::io::{read, unless_reset, write_all};
 use crate::proxy::tunnel::{Early, Lender, tunnel};
-use crate::rules::{Edits, FieldEdit};
+use crate::rules::{Edits, FieldEdit, Seen};
 
 impl Client {
     /// Serves the request whose bytes are in `input` or about to come, and leaves there what came
@@ -131,12 +131,12 @@ impl Client {
         }
         // Rules of services may change it further, and what led here is to be cut off all the same.
         let routed = edits.path.clone();
-        let path = match routed.as_deref().unwrap_or(head.path.get(input.filled())) {
-            b"" => b"/",
-            path => path,
+        let asked = self.asked(input, head, &id);
+        let found = match rules {
+            None => plan.route(&asked),
+            Some(_) => plan.route(&Seen::of_request(&asked, &edits)),
         };
-        let host = edits.host.as_deref().unwrap_or(head.host().as_bytes());
-        let Some(found) = plan.route(host, path) else {
+        let Some(found) = found else {
             let status = match balancer.compat {
                 // Probes are answered before there is a plan; for everything else it is too early.
                 _ if pinned.id == 0 => 503,
@@ -147,9 +147,13 @@ impl Client {
         };
         let service = found.service;
         self.trace.routed(service);
-        let prefix = match service.http_routes() {
-            Some(routes) if !routes.keep_virtual_path => found.prefix,
-            _ => 0,
+        let (prefix, lacks_slash) = match service.http_routes() {
+            Some(routes) if routes.adds_slash => (
+                found.prefix,
+                found.lacks_slash(head.path.get(input.filled())),
+            ),
+            Some(routes) if !routes.keep_virtual_path => (found.prefix, false),
+            _ => (0, false),
         };
         let policy = service.config.policy.as_deref();
         if policy.is_some() || front.is_some() {
@@ -204,6 +208,9 @@ impl Client {
             let is_tls = self.is_tls(head, input.filled());
             Stickiness::read(sticky, service, head, input.filled(), is_tls, &mut edits)
         });
+        if lacks_slash && edits.path.is_none() {
+            return self.add_slash(input, head, &id).await;
+        }
         if let Some(sticky) = &sticky {
             self.trace.stuck(sticky.letters());
         }
