@@ -685,7 +685,6 @@ fn a_template_that_fails_at_a_service_refuses_that_service_alone() {
 /// A wrong value for every field that a service or the balancer can have. A new field fails
 /// [`every_key_refuses_a_wrong_value_and_the_service_stays_as_it_was`] until it has one here.
 const WRONG: &[(&str, &str)] = &[
-    ("mode", "htttp"),
     ("balance", "fastest"),
     ("virtual_hosts", "www example.com"),
     ("virtual_host_regex", "(unclosed"),
@@ -778,8 +777,8 @@ fn every_key_refuses_a_wrong_value_and_the_service_stays_as_it_was() {
     ] {
         for field in fields {
             let is_tcp_only = *field == "external_port" && dir == "services/web";
-            // A name is the directory's own.
-            if *field == "name" || is_tcp_only {
+            // The directory says the name and the mode.
+            if ["name", "mode"].contains(field) || is_tcp_only {
                 continue;
             }
             let wrong = WRONG

@@ -139,7 +139,8 @@ impl Source {
         match self {
             Source::Method => visit(text(facts.method())),
             Source::Path => visit(text(facts.path())),
-            Source::Query => visit(text(facts.query())),
+            // Not found where there is none.
+            Source::Query => facts.query().is_empty() || visit(text(facts.query())),
             Source::Url => visit(Value::Text(url(facts))),
             Source::Base => visit(Value::Text(Cow::Owned(
                 [facts.host(), facts.path()].concat(),
