@@ -56,7 +56,8 @@ fn password() -> impl Strategy<Value = String> {
     prop_oneof![
         "[ -~]{0,20}",
         "[^\\p{C}]{0,30}",
-        "[a-zß€]{60,130}",
+        // At most 240 bytes: openssl cuts passwords at 256, and htpasswd takes no longer ones.
+        "[a-zß€]{60,80}",
         Just(String::new()),
     ]
 }
