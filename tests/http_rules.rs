@@ -189,9 +189,9 @@ fn paths_and_queries_are_rewritten_and_the_prefix_is_still_cut_off() {
     town.everywhere(|client| {
         for (asked, got) in [
             ("/api/old/x?q=1", "/new/x?lang=de&q=1"),
-            ("/api/old/x", "/new/x?lang=de&"),
+            ("/api/old/x", "/new/x"),
             ("/api/other?q", "/other?lang=de&q"),
-            ("/api/away", "/elsewhere?lang=de&"),
+            ("/api/away?a", "/elsewhere?lang=de&a"),
         ] {
             assert_eq!(client.get("web.test", asked).status(), 200, "{asked}");
             assert_eq!(town.got().target(), got, "{asked}");
