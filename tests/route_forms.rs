@@ -51,6 +51,24 @@ fn a_star_takes_whatever_begins_like_the_path() {
 }
 
 #[test]
+fn what_a_star_leaves_of_a_path_is_no_way_out_of_it() {
+    Town::new()
+        .service("raw", "h.test", "/api*")
+        .service_with("kept", "h.test", "/img*", &[("keep_virtual_path", "true")])
+        .check(&[
+            ("h.test", "/api../secret", "400"),
+            ("h.test", "/api..", "400"),
+            ("h.test", "/api.", "400"),
+            ("h.test", "/api%2e%2E/secret", "400"),
+            ("h.test", "/api..%2fsecret", "400"),
+            ("h.test", "/api..;x/secret", "400"),
+            ("h.test", "/api...", "raw /..."),
+            ("h.test", "/api.x/..y", "raw /.x/..y"),
+            ("h.test", "/img../x", "kept /img../x"),
+        ]);
+}
+
+#[test]
 fn an_exact_path_comes_before_a_prefix_and_a_prefix_before_a_star() {
     Town::new()
         .service("a-star", "", "/api*")

@@ -22,7 +22,7 @@ use crate::proxy::http::sticky::Stickiness;
 use crate::proxy::http::{Client, Next};
 use crate::proxy::http1::{
     BodyReader, ClientConnection, Framing, Limits, Method, RequestEdit, RequestHead, ResponseEdit,
-    ResponseHead, Version, edit_fields, write_request, write_response,
+    ResponseHead, Version, edit_fields, is_sound_path, write_request, write_response,
 };
 use crate::proxy::io::{poll_write, write_all};
 use crate::proxy::timer::Deadline;
@@ -111,6 +111,12 @@ pub(super) enum Attempt {
 impl Exchange<'_> {
     /// Brings the request to an upstream. An error means that the client got nothing yet.
     pub(super) async fn run(self, input: &mut Input) -> Result<Outcome, Fault> {
+        // Cut in the middle of a segment, `/api../x` is `/../x`.
+        if let Some(Cow::Owned(path)) = self.stripped_path(input.filled())
+            && !is_sound_path(&path)
+        {
+            return Err(Fault::client(400, "dot segment in path without its prefix"));
+        }
         let mut tried = Tried::default();
         let mut retries = self.retries;
         let mut may_reuse = true;
