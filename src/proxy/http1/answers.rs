@@ -118,8 +118,9 @@ impl Pages {
         let content_type = page.map_or("text/plain; charset=utf-8", |(content_type, _)| {
             content_type
         });
-        // RFC 9110, 15.3.5: there is nothing behind this head, not even an empty body.
-        let has_body = answer.status != 204;
+        // RFC 9110, 15.3.5 and 15.4.5: there is nothing behind such a head, not even an empty body. The
+        // status may be a file's.
+        let has_body = !matches!(status, 204 | 304);
         if has_body {
             line(b"Content-Type: ", content_type.as_bytes(), out);
             // "404 not found\n": the status and the phrase, as people quote them.
@@ -173,6 +174,9 @@ fn read_answer(bytes: &[u8]) -> Result<Page, &'static str> {
         })
         .filter(|status| (200..600).contains(status))
         .ok_or("its first line is no status line, as in HTTP/1.0 503 Service Unavailable")?;
+    if status == 205 {
+        return Err("an answer with status 205 has no body; take 204");
+    }
     let mut content_type: Box<str> = "application/octet-stream".into();
     let mut fields = Vec::new();
     loop {
@@ -372,8 +376,26 @@ mod tests {
     }
 
     #[test]
+    fn a_file_whose_status_has_no_body_is_a_head_alone() {
+        for status in ["204 No Content", "304 Not Modified"] {
+            let mut pages = Pages::default();
+            let file = format!("HTTP/1.0 {status}\r\nX-A: b\r\n\r\nHTTP/1.1 200 OK\r\n\r\n");
+            pages.set_file("503.http", file.as_bytes()).unwrap();
+            let answer = Answer {
+                status: 503,
+                ..Answer::default()
+            };
+            let (head, out) = read(&pages, &answer);
+            assert_eq!(out.len(), head.len, "{status}");
+            assert!(head.fields.find(b"content-length", &out).is_none());
+            assert_eq!(head.fields.find(b"x-a", &out), Some(&b"b"[..]));
+        }
+    }
+
+    #[test]
     fn files_that_are_no_answers_are_refused() {
         for bad in [
+            "HTTP/1.0 205 Reset Content\n\n",
             "",
             "<h1>503</h1>\n\n",
             "HTTP/1.0 abc\n\n",
