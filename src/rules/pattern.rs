@@ -17,6 +17,8 @@ impl Pattern {
     /// Compiled, it takes no more than this.
     const MEMORY: usize = 256 * 1024;
     const LENGTH: usize = 2_000;
+    /// More than any caller takes of what was rewritten.
+    const TOO_LONG: usize = 8 * super::Template::LONGEST;
 
     /// The text says why it cannot be had.
     pub fn new(text: &str, ignores_case: bool) -> Result<Self, String> {
@@ -87,7 +89,7 @@ impl Substitution {
             self.pattern
                 .regex
                 .replacen(text, limit, |found: &regex::bytes::Captures<'_>| {
-                    fill(&self.with, found)
+                    fill(&self.with, found, usize::MAX)
                 });
         replaced.into_owned()
     }
@@ -96,15 +98,22 @@ impl Substitution {
 impl Pattern {
     /// `with`, with the groups of what the pattern finds first in `text`; `None` if it finds nothing.
     /// What stands around it is not kept: that is how HAProxy's `replace-*` works.
+    ///
+    /// Clients may have written groups into `with`: what comes of it is cut where it is longer than
+    /// anything that is taken.
     pub(super) fn rewrite(&self, text: &[u8], with: &[u8]) -> Option<Vec<u8>> {
         let found = self.regex.captures(text)?;
-        Some(fill(&pieces(with), &found))
+        Some(fill(&pieces(with), &found, Self::TOO_LONG))
     }
 }
 
-fn fill(with: &[Piece], found: &regex::bytes::Captures<'_>) -> Vec<u8> {
+/// Ends early once it has more than `most`.
+fn fill(with: &[Piece], found: &regex::bytes::Captures<'_>, most: usize) -> Vec<u8> {
     let mut out = Vec::new();
     for piece in with {
+        if out.len() > most {
+            break;
+        }
         match piece {
             Piece::Literal(text) => out.extend_from_slice(text),
             Piece::Group(nth) => {

@@ -94,8 +94,19 @@ impl Redirect {
                 location
             }
         };
-        Place::Location.put(facts.path(), &mut location);
-        if self.appends_slash && !facts.path().ends_with(b"/") {
+        let path = match facts.path() {
+            path if !path.starts_with(b"/") => b"/",
+            // Two slashes at the start would name another host, and browsers take a backslash for one.
+            path if location.is_empty() => {
+                let is_slash = |b: &u8| matches!(b, b'/' | b'\\');
+                let first = path.iter().position(|b| !is_slash(b));
+                location.push(b'/');
+                &path[first.unwrap_or(path.len())..]
+            }
+            path => path,
+        };
+        Place::Location.put(path, &mut location);
+        if self.appends_slash && !location.ends_with(b"/") {
             location.push(b'/');
         }
         if !self.drops_query && !facts.query().is_empty() {

@@ -251,3 +251,114 @@ fn a_pattern_that_would_take_too_much_is_refused() {
     let slow = Pattern::new("^(a+)+$", false).unwrap();
     assert!(!slow.is_match(&[vec![b'a'; 100_000], b"!".to_vec()].concat()));
 }
+
+/// `path` on any host, with a field that is `field`.
+struct Asks {
+    path: &'static [u8],
+    field: Vec<u8>,
+}
+
+impl Facts for Asks {
+    fn method(&self) -> &[u8] {
+        b"GET"
+    }
+
+    fn host(&self) -> &[u8] {
+        b"h.test"
+    }
+
+    fn path(&self) -> &[u8] {
+        self.path
+    }
+
+    fn query(&self) -> &[u8] {
+        b""
+    }
+
+    fn version(&self) -> &str {
+        "1.1"
+    }
+
+    fn client(&self) -> SocketAddr {
+        ([10, 0, 0, 1], 4000).into()
+    }
+
+    fn listener(&self) -> SocketAddr {
+        ([10, 0, 0, 2], 80).into()
+    }
+
+    fn is_tls(&self) -> bool {
+        false
+    }
+
+    fn request_id(&self) -> &[u8] {
+        b""
+    }
+
+    fn status(&self) -> u16 {
+        0
+    }
+
+    fn each_field(&self, _: Side, _: &str, visit: &mut dyn FnMut(&[u8]) -> bool) {
+        visit(&self.field);
+    }
+}
+
+#[test]
+fn no_path_that_a_client_asks_for_is_a_host_to_be_sent_to() {
+    let location = |to: Target, path| {
+        let mut redirect = Redirect::new(302, to);
+        redirect.appends_slash = true;
+        let facts = Asks {
+            path,
+            field: Vec::new(),
+        };
+        match redirect.verdict(&facts) {
+            Some(Verdict::Redirect { location, .. }) => String::from_utf8(location).unwrap(),
+            verdict => panic!("{verdict:?}"),
+        }
+    };
+    let prefix = |to: &str, path| location(Target::Prefix(Template::text(to)), path);
+    for path in [&b"//evil.test"[..], b"/\\evil.test", b"///\\/evil.test"] {
+        assert_eq!(prefix("/", path), "/evil.test/");
+        assert_eq!(prefix("", path), "/evil.test/");
+    }
+    assert_eq!(prefix("/", b"/a//b"), "/a//b/");
+    assert_eq!(prefix("/new", b"//evil.test"), "/new//evil.test/");
+    let scheme = |path| location(Target::Scheme(Template::text("https")), path);
+    assert_eq!(scheme(b"//evil.test/"), "https://h.test//evil.test/");
+    assert_eq!(scheme(b"*"), "https://h.test/");
+}
+
+#[test]
+fn groups_that_a_client_writes_do_not_grow_beyond_all_measure() {
+    let rules = |action| Rules {
+        request: vec![RequestRule { action, when: None }],
+        ..Rules::default()
+    };
+    let with = Template {
+        parts: vec![
+            Part::Sample(Source::Host.into()),
+            Part::Text(b"\\1".repeat(8000)),
+        ],
+    };
+    let pattern = || Pattern::new("(.*)", false).unwrap();
+    let facts = Asks {
+        path: b"/",
+        field: vec![b'a'; 60_000],
+    };
+    let action = RequestAction::Field(FieldAction::Replace {
+        name: "X".to_owned(),
+        split: Split::Lines,
+        pattern: pattern(),
+        with,
+    });
+    let verdict = rules(action).judge(&facts, &mut Edits::default());
+    assert_eq!(verdict, Verdict::Deny { status: 431 });
+    // 480 MB if it were all put together.
+    assert!(
+        pattern()
+            .rewrite(&facts.field, &b"\\1".repeat(8000))
+            .is_none_or(|all| all.len() < 1 << 20)
+    );
+}
