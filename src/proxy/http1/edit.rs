@@ -41,7 +41,7 @@ fn drop_lines(out: &mut Vec<u8>, from: usize, names: &[&str]) {
     let (mut read, mut write) = (from, from);
     while let Some(length) = memchr::memchr(b'\n', &out[read..]).map(|at| at + 1) {
         let line = &out[read..read + length];
-        if read == from || !names.iter().any(|name| is_named(line, name)) {
+        if read == from || !names.iter().any(|name| passes_for(line, name)) {
             out.copy_within(read..read + length, write);
             write += length;
         }
@@ -74,6 +74,12 @@ fn edit_lines(out: &mut Vec<u8>, from: usize, name: &str, lines: &[LineEdit]) {
 
 fn is_named(line: &[u8], name: &str) -> bool {
     line.get(name.len()) == Some(&b':') && line[..name.len()].eq_ignore_ascii_case(name.as_bytes())
+}
+
+/// Whether servers that turn `-` and `_` into one variable would take the line for this field.
+fn passes_for(line: &[u8], name: &str) -> bool {
+    let is_same = |(a, b): (&u8, &u8)| a.eq_ignore_ascii_case(b) || (*a, *b) == (b'_', b'-');
+    line.get(name.len()) == Some(&b':') && line.iter().zip(name.as_bytes()).all(is_same)
 }
 
 #[cfg(test)]
@@ -160,6 +166,18 @@ mod tests {
         assert_eq!(
             edited("GET: x\r\n\r\n", &[each("GET", &[LineEdit::Remove])]),
             "beforeGET: x\r\n\r\n"
+        );
+    }
+
+    #[test]
+    fn a_name_that_is_set_or_removed_leaves_no_look_alike_with_underscores() {
+        let head = "GET / HTTP/1.1\r\nX_Auth-USER: evil\r\nX_B: 1\r\nX-C: 1\r\n\r\n";
+        assert_eq!(
+            edited(
+                head,
+                &[set("X-Auth-User", "me"), remove("x-b"), remove("X_C")]
+            ),
+            "beforeGET / HTTP/1.1\r\nX-C: 1\r\nX-Auth-User: me\r\n\r\n"
         );
     }
 
