@@ -692,6 +692,49 @@ fn an_applications_cookie_bears_the_upstream_in_front_of_its_value() {
 }
 
 #[test]
+fn rules_on_cookies_and_stickiness_see_what_the_other_left() {
+    let origins = apps(["a", "b"]);
+    let lines = "http-request replace-header Cookie (.*) \"\\1; seen=1\"\n\
+                 http-response replace-header Set-Cookie (.*) \"\\1; Secure\"\n\
+                 http-response add-header Set-Cookie own=1";
+    let prefixed = service(&origins)
+        .key("cookie", "JSESSIONID prefix")
+        .key("custom_settings", lines);
+    on_every_transport(start(&prefixed).http(), |transport| {
+        let response = transport.ask(
+            &ask()
+                .header("x-set", "JSESSIONID=abc; Path=/")
+                .header("x-set", "other=1"),
+        );
+        let home = response.text();
+        assert_eq!(
+            response.head.all("set-cookie"),
+            [
+                &format!("JSESSIONID={home}~abc; Path=/; Secure"),
+                "other=1; Secure",
+                "own=1"
+            ]
+        );
+        let response = transport.ask(&with_cookie("JSESSIONID=b~x"));
+        assert_eq!(response.text(), "b");
+        assert_eq!(cookies_seen(&origins[1]), ["JSESSIONID=x; seen=1"]);
+    });
+    let inserted = service(&origins)
+        .key("cookie", "LB insert indirect")
+        .key("custom_settings", lines);
+    on_every_transport(start(&inserted).http(), |transport| {
+        let response = transport.ask(&ask().header("x-set", "LB=forged").header("x-set", "x=1"));
+        let set = response.head.all("set-cookie");
+        assert_eq!(set[..2], ["x=1; Secure", "own=1"], "{set:?}");
+        assert!(set.len() == 3 && set[2].starts_with("LB="), "{set:?}");
+        let cookie = format!("y=2; {}", sent_back(set[2]));
+        let origin = &origins[usize::from(response.text().as_bytes()[0] - b'a')];
+        transport.ask(&with_cookie(&cookie));
+        assert_eq!(cookies_seen(origin), ["y=2; seen=1"]);
+    });
+}
+
+#[test]
 fn an_applications_session_is_led_on_and_bears_the_new_upstream() {
     let origins = apps(["a"]);
     let service = service(&origins)

@@ -4,6 +4,7 @@
 //! new, and while that upstream was not checked yet. Where it cannot stay it is led on like any other,
 //! and the same answer says where it belongs from now on.
 
+use std::borrow::Cow;
 use std::cell::Cell;
 use std::time::{Duration, SystemTime};
 
@@ -100,9 +101,11 @@ impl<'a> Stickiness<'a> {
         let pin = self.service.pin(chosen);
         let name = cookie.name.as_bytes();
         let (mut is_set, mut is_changed) = (false, false);
-        let lines: Vec<_> = answer
-            .fields
-            .values(FieldId::SetCookie, bytes)
+        let came = answer.fields.values(FieldId::SetCookie, bytes);
+        let ruled = Ruled::new("Set-Cookie", came, edits);
+        let lines: Vec<_> = ruled
+            .lines
+            .iter()
             .map(|line| {
                 let Some(value) = set_value(line, name) else {
                     return LineEdit::Keep;
@@ -125,7 +128,7 @@ impl<'a> Stickiness<'a> {
             })
             .collect();
         let is_removed = lines.contains(&LineEdit::Remove);
-        push(edits, "Set-Cookie", lines);
+        ruled.push(edits, lines);
         let is_missing = !is_home || self.is_to_be_renewed(cookie);
         let mut went = match (is_set, is_changed) {
             (true, true) => b'R',
@@ -250,9 +253,11 @@ fn hide(cookie: &StickyCookie, head: &RequestHead, bytes: &[u8], edits: &mut Edi
         _ => return,
     };
     let name = cookie.name.as_bytes();
-    let lines = head
-        .fields
-        .values(FieldId::Cookie, bytes)
+    let came = head.fields.values(FieldId::Cookie, bytes);
+    let ruled = Ruled::new("Cookie", came, &edits.fields);
+    let lines = ruled
+        .lines
+        .iter()
         .map(|line| {
             if cookie_values(line, name).next().is_none() {
                 return LineEdit::Keep;
@@ -263,15 +268,64 @@ fn hide(cookie: &StickyCookie, head: &RequestHead, bytes: &[u8], edits: &mut Edi
             }
         })
         .collect();
-    push(&mut edits.fields, "Cookie", lines);
+    ruled.push(&mut edits.fields, lines);
 }
 
-fn push(edits: &mut Vec<FieldEdit>, name: &str, lines: Vec<LineEdit>) {
-    if lines.iter().any(|line| *line != LineEdit::Keep) {
-        edits.push(FieldEdit::Each {
-            name: name.to_owned(),
-            lines,
-        });
+/// The lines of a field as rules left them.
+struct Ruled<'a> {
+    name: &'static str,
+    lines: Vec<Cow<'a, [u8]>>,
+    /// They are not those that came.
+    is_changed: bool,
+}
+
+impl<'a> Ruled<'a> {
+    fn new(name: &'static str, came: impl Iterator<Item = &'a [u8]>, edits: &[FieldEdit]) -> Self {
+        let mut ruled = Self {
+            name,
+            lines: came.map(Cow::Borrowed).collect(),
+            is_changed: false,
+        };
+        let named = |edit: &&FieldEdit| edit.name().eq_ignore_ascii_case(name);
+        for edit in edits.iter().filter(named) {
+            ruled.is_changed = true;
+            match edit {
+                FieldEdit::Add { .. } => {}
+                _ => ruled.lines.clear(),
+            }
+            if let FieldEdit::Set { value, .. } | FieldEdit::Add { value, .. } = edit {
+                ruled.lines.push(Cow::Owned(value.clone()));
+            }
+        }
+        ruled
+    }
+
+    /// Does `edits` to the lines, one by one. What rules made of them is in nobody's head yet, so that
+    /// it has to be written anew.
+    fn push(self, to: &mut Vec<FieldEdit>, edits: Vec<LineEdit>) {
+        if edits.iter().all(|edit| *edit == LineEdit::Keep) {
+            return;
+        }
+        let name = || self.name.to_owned();
+        if !self.is_changed {
+            to.push(FieldEdit::Each {
+                name: name(),
+                lines: edits,
+            });
+            return;
+        }
+        to.push(FieldEdit::Remove { name: name() });
+        for (line, edit) in self.lines.into_iter().zip(edits) {
+            let value = match edit {
+                LineEdit::Keep => line.into_owned(),
+                LineEdit::Value(value) => value,
+                LineEdit::Remove => continue,
+            };
+            to.push(FieldEdit::Add {
+                name: self.name.to_owned(),
+                value,
+            });
+        }
     }
 }
 
