@@ -632,7 +632,7 @@ fn a_tcp_session_has_a_line_when_it_ends() {
         conn.send(bytes);
         drop(conn.rest());
     });
-    let ports = [free_port(), free_port(), free_port(), free_port()];
+    let ports = [0; 5].map(|_| free_port());
     let logged = Logged::start("httplog", |b| {
         b.service(&Service::tcp("echo", ports[0]).upstream(echo.addr()))
             .service(
@@ -644,6 +644,11 @@ fn a_tcp_session_has_a_line_when_it_ends() {
             .service(
                 &Service::tcp("shut", ports[3])
                     .key("deny", "127.0.0.0/8")
+                    .upstream(echo.addr()),
+            )
+            .service(
+                &Service::tcp("barred", ports[4])
+                    .key("custom_settings", "tcp-request connection reject")
                     .upstream(echo.addr()),
             )
             .setting("timeout_tunnel", "300ms")
@@ -678,6 +683,11 @@ fn a_tcp_session_has_a_line_when_it_ends() {
     assert_eq!(
         form(&logged.lines(1)[0]),
         "0.0.0.0:0 [date] shut shut/<NOSRV> -1/-1/T B PR N/0 0/0"
+    );
+    session(ports[4]).all_to_the_end();
+    assert_eq!(
+        form(&logged.lines(1)[0]),
+        "0.0.0.0:0 [date] barred barred/<NOSRV> -1/-1/T B PR N/0 0/0"
     );
 }
 

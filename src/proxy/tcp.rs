@@ -38,6 +38,9 @@ pub(crate) async fn serve(worker: Counted, accepted: Accepted) {
             .judge(&Known { peer, listener }, &mut Edits::default())
             != Verdict::Pass
     {
+        tracing::debug!(service = %service.config.name, %peer, "turned away");
+        trace.stop(Cause::Refused);
+        trace.finish();
         return service.state.record(Outcome::TurnedAway);
     }
     // A flow may live for days: it keeps its service and not the generation it began with.
