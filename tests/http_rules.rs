@@ -103,6 +103,41 @@ fn a_trusted_proxy_may_say_that_a_request_came_by_tls() {
 }
 
 #[test]
+fn of_several_protocols_the_trusted_proxy_said_the_last() {
+    let lines = "http-request redirect scheme https unless { ssl_fc }";
+    let town = Town::with(lines, &[], &[("trusted_proxies", "127.0.0.1")]);
+    town.everywhere(|client| {
+        let ask = |first: &str, last: &str| {
+            let ask = Ask::get("web.test", "/").header("X-Forwarded-Proto", first);
+            ask.header("X-Forwarded-Proto", last)
+        };
+        assert_eq!(client.ask(&ask("https", "http")).status(), 302);
+        assert_eq!(client.ask(&ask("http", "https")).status(), 200);
+    });
+}
+
+#[test]
+fn who_is_turned_away_by_rules_or_limits_is_counted_once() {
+    let lines = "http-request deny if { path /deny }";
+    let town = Town::with(lines, &[("max_body_size", "4")], &[]);
+    let mut before = 0;
+    let mut turned_away = || {
+        let status = town.pointsman.status();
+        let now = status["services"][0]["turned_away"].as_u64().unwrap_or(0);
+        std::mem::replace(&mut before, now).abs_diff(now)
+    };
+    town.everywhere(|client| {
+        assert_eq!(client.get("web.test", "/deny").status(), 403);
+        assert_eq!(turned_away(), 1);
+        let large = Ask::new("POST", "web.test", "/").body("12345");
+        assert_eq!(client.ask(&large).status(), 413);
+        assert_eq!(turned_away(), 1);
+        assert_eq!(client.get("web.test", "/").status(), 200);
+        assert_eq!(turned_away(), 0);
+    });
+}
+
+#[test]
 fn names_below_a_domain_are_sent_to_the_domain() {
     let lines = "acl sub hdr_end(host) -i .web.test\n\
                  redirect prefix http://web.test code 301 if sub";

@@ -1,7 +1,10 @@
 //! Rules at work: what they see of a request and of an answer, and what their verdicts become.
 
 use std::net::SocketAddr;
+use std::sync::atomic::Ordering::Relaxed;
 
+use crate::balance::Outcome;
+use crate::plan::Service;
 use crate::proxy::buffers::Input;
 use crate::proxy::http::id::RequestId;
 use crate::proxy::http::{Client, Next};
@@ -44,22 +47,35 @@ impl Client {
         }
     }
 
-    /// Judges a request by `rules`. `Some`: it was answered here, and goes no further.
+    /// Judges a request by `rules`, those of `service` or, before there is one, the balancer's.
+    /// `Some`: it was answered here, and goes no further.
     pub(super) async fn judge(
         &self,
         rules: &Rules,
+        service: Option<&Service>,
         input: &mut Input,
         head: &RequestHead,
         id: &RequestId,
         edits: &mut Edits,
     ) -> Option<Next> {
-        match rules.judge(&self.asked(input, head, id), edits) {
+        let verdict = match rules.judge(&self.asked(input, head, id), edits) {
             // An upstream would resolve it to another path than was judged.
             Verdict::Pass if edits.path.as_deref().is_some_and(|p| !is_sound_path(p)) => {
-                Some(self.refuse(400, input, head, Some(id)).await)
+                Verdict::Deny { status: 400 }
             }
+            verdict => verdict,
+        };
+        match verdict {
             Verdict::Pass => None,
-            Verdict::Deny { status } => Some(self.refuse(status, input, head, Some(id)).await),
+            Verdict::Deny { status } => {
+                match service {
+                    Some(service) => service.state.record(Outcome::TurnedAway),
+                    None => {
+                        self.worker.shared.rejected.fetch_add(1, Relaxed);
+                    }
+                }
+                Some(self.refuse(status, input, head, Some(id)).await)
+            }
             Verdict::Redirect {
                 status,
                 location,
@@ -203,8 +219,14 @@ impl Facts for Asked<'_> {
     }
 
     fn each_field(&self, side: Side, name: &str, visit: &mut dyn FnMut(&[u8]) -> bool) {
-        if side == Side::Request {
-            self.head.fields.each(name, self.bytes, visit);
+        match (side, name) {
+            // Of a target in absolute form it is the target that counts, whatever `Host` says.
+            (Side::Request, "host") => {
+                let host = self.head.authority.get(self.bytes);
+                let _ = host.is_empty() || visit(host);
+            }
+            (Side::Request, _) => self.head.fields.each(name, self.bytes, visit),
+            (Side::Answer, _) => {}
         }
     }
 }

@@ -175,8 +175,12 @@ impl Client {
             .forwarded
             .as_ref()
             .is_some_and(|(_, forwarded)| forwarded.is_trusted());
-        let said = head.fields.get(FieldId::XForwardedProto);
-        is_trusted && said.is_some_and(|f| f.value.get(bytes).eq_ignore_ascii_case(b"https"))
+        // Of several lines the last is the trusted peer's; those before may be anybody's.
+        let said = head.fields.values(FieldId::XForwardedProto, bytes);
+        is_trusted
+            && said
+                .last()
+                .is_some_and(|said| said.eq_ignore_ascii_case(b"https"))
     }
 
     async fn linger(self, mut input: Input) {

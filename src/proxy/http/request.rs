@@ -125,7 +125,7 @@ impl Client {
         let mut edits = Edits::default();
         let rules = balancer.rules.as_deref();
         if let Some(rules) = rules
-            && let Some(next) = self.judge(rules, input, head, &id, &mut edits).await
+            && let Some(next) = self.judge(rules, None, input, head, &id, &mut edits).await
         {
             return next;
         }
@@ -165,7 +165,7 @@ impl Client {
         }
         if let Some(policy) = policy
             && let Some(next) = self
-                .judge(&policy.rules, input, head, &id, &mut edits)
+                .judge(&policy.rules, Some(service), input, head, &id, &mut edits)
                 .await
         {
             return next;
@@ -201,6 +201,7 @@ impl Client {
         if let (Framing::Length(length), Some(most)) = (head.framing, max_body)
             && length > most
         {
+            service.state.record(balance::Outcome::TurnedAway);
             return self.refuse(413, input, head, Some(&id)).await;
         }
         let sticky = policy.and_then(|policy| policy.sticky.as_ref());
