@@ -138,6 +138,24 @@ fn who_is_turned_away_by_rules_or_limits_is_counted_once() {
 }
 
 #[test]
+fn our_own_answer_to_a_request_with_an_empty_body_keeps_the_connection() {
+    let town = Town::new("http-request deny if { path /deny }");
+    let mut client = town.pointsman.client();
+    let head =
+        |path: &str, more: &str| format!("POST {path} HTTP/1.1\r\nHost: web.test\r\n{more}\r\n");
+    let empty = head("/deny", "Content-Length: 0\r\n");
+    client.send(format!(
+        "{empty}{empty}{}",
+        head("/", "Connection: close\r\n")
+    ));
+    for status in [403, 403, 200] {
+        let response = client.response();
+        assert_eq!(response.status(), status);
+        assert_eq!(response.header("connection").is_some(), status == 200);
+    }
+}
+
+#[test]
 fn names_below_a_domain_are_sent_to_the_domain() {
     let lines = "acl sub hdr_end(host) -i .web.test\n\
                  redirect prefix http://web.test code 301 if sub";

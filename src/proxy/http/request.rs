@@ -393,7 +393,8 @@ impl Client {
         id: Option<&RequestId>,
     ) -> Next {
         // Faults behind the head leave an input that was used up in part: then there is no way on.
-        let is_whole = input.filled().len() >= head.len && head.framing == Framing::None;
+        let has_no_body = matches!(head.framing, Framing::None | Framing::Length(0));
+        let is_whole = input.filled().len() >= head.len && has_no_body;
         let keep = is_whole && head.keep_alive && !self.worker.is_draining();
         let answer = Answer {
             head_only: is_head(head),
