@@ -156,6 +156,15 @@ fn our_own_answer_to_a_request_with_an_empty_body_keeps_the_connection() {
 }
 
 #[test]
+fn rules_on_host_see_the_target_where_it_names_one() {
+    let town = Town::new("http-request replace-header Host ^(.*)\\.test$ \\1.inner");
+    let mut client = town.pointsman.client();
+    client.send("GET http://web.test/ HTTP/1.1\r\nHost: other.test\r\n\r\n");
+    assert_eq!(client.response().status(), 200);
+    assert_eq!(town.got().header("host"), Some("web.inner"));
+}
+
+#[test]
 fn names_below_a_domain_are_sent_to_the_domain() {
     let lines = "acl sub hdr_end(host) -i .web.test\n\
                  redirect prefix http://web.test code 301 if sub";
