@@ -304,7 +304,12 @@ pub struct SettingArgs {
     #[arg(long, env = "LB_FORCE_SSL_PORT", value_name = "PORT")]
     pub force_ssl_port: Option<String>,
     /// Lines in HAProxy's words for every request and service, see docs/custom_settings.md
-    #[arg(long, env = "LB_CUSTOM_SETTINGS", value_name = "LINES")]
+    #[arg(
+        long,
+        env = "LB_CUSTOM_SETTINGS",
+        value_name = "LINES",
+        hide_env_values = true
+    )]
     pub custom_settings: Option<String>,
     /// Lines of HAProxy's global section
     #[arg(long, env = "LB_GLOBAL_SETTINGS", value_name = "LINES")]
