@@ -974,6 +974,10 @@ fn a_line_that_is_not_known_is_refused_with_its_number_and_the_nearest_word() {
         "\"get\" is no method; write one such as GET, HEAD or OPTIONS",
     );
     one(
+        "errorfile 503 503.html",
+        "errorfile \"503.html\" is no whole answer; call the file 503.http; 503.html and the like need no line",
+    );
+    one(
         "errorfile 99 x",
         "errorfile \"99\" is no status of our own answers; it is one of 400, 401, 403, 404, 405, 408, 413, 414, 417, 429, \
          431, 500, 501, 502, 503, 504, 505",
