@@ -522,3 +522,221 @@ fn a_file_that_is_no_configuration_is_refused() {
     }
     assert_eq!(run(&["import", "/nowhere.cfg"]).status.code(), Some(2));
 }
+
+/// What the text of a haproxy.cfg becomes: keys as they are printed, and what is told.
+fn import_of(text: &str) -> (String, String) {
+    let dir = tempfile::tempdir().expect("a directory");
+    let cfg = dir.path().join("a.cfg");
+    fs::write(&cfg, text).expect("write");
+    let imported = run(&["import", shown(&cfg)]);
+    let told = String::from_utf8_lossy(&imported.stderr).into_owned();
+    assert!(imported.status.success(), "{told}");
+    let told = told.replace(&format!("{}:", cfg.display()), "");
+    (String::from_utf8_lossy(&imported.stdout).into_owned(), told)
+}
+
+#[track_caller]
+fn assert_has(text: &str, parts: &[&str]) {
+    for part in parts {
+        assert!(text.contains(part), "{part:?} in\n{text}");
+    }
+}
+
+/// A frontend and a backend around what a test is about.
+const PLAIN: &str = "frontend f\n mode http\n bind :8080\n default_backend b\n\
+                     backend b\n mode http\n server s 10.0.0.1:80\n";
+
+#[test]
+fn imported_keys_are_checked_as_keys_are() {
+    let text = PLAIN.replace("10.0.0.1:80\n", "10.0.0.1:80\n retries 1000\n");
+    let (_, told) = import_of(&text);
+    assert_has(
+        &told,
+        &[
+            "error: services/b:",
+            "retries",
+            "; 1 things not carried over",
+        ],
+    );
+}
+
+#[test]
+fn a_log_that_requests_go_to_becomes_the_access_log() {
+    let log =
+        "global\n log /dev/log local1 notice\n log 127.0.0.1:514 local0\n log 10.0.0.1 local0\n";
+    let (keys, told) = import_of(&format!("{log}defaults\n log global\n{PLAIN}"));
+    assert_has(
+        &keys,
+        &[
+            "settings/access_log = 127.0.0.1:514 local0\n",
+            "settings/access_log_format = httplog\n",
+        ],
+    );
+    assert_has(
+        &told,
+        &[
+            "2: not carried over: log /dev/log local1 notice: ",
+            "write info",
+            "4: not carried over: log 10.0.0.1 local0: requests are logged to one place",
+            "; 2 things",
+        ],
+    );
+    // Nobody writes to it.
+    let (keys, _) = import_of(&format!("{log}{PLAIN}"));
+    assert!(!keys.contains("access_log"), "{keys}");
+    let text = PLAIN.replace("bind", "log stdout format raw local0\n bind");
+    assert_has(&import_of(&text).0, &["settings/access_log = stdout\n"]);
+}
+
+#[test]
+fn error_files_are_carried_over_by_their_names_and_have_to_be_brought() {
+    let text = format!(
+        "defaults\n errorfile 503 /etc/haproxy/errors/503.http\n{}",
+        PLAIN.replace(
+            "server s",
+            "errorfile 502 /etc/haproxy/down.html\n errorfile 418 /tea.http\n server s"
+        )
+    );
+    let (keys, told) = import_of(&text);
+    assert_has(
+        &keys,
+        &[
+            "settings/custom_settings = errorfile 503 503.http\n",
+            "services/b/custom_settings = errorfile 502 502.http\n",
+        ],
+    );
+    assert_has(
+        &told,
+        &[
+            "2: copy /etc/haproxy/errors/503.http as 503.http into a directory, and start with \
+             --error-pages DIR\n",
+            "9: copy /etc/haproxy/down.html as 502.http",
+            "10: not carried over: errorfile 418",
+            "; 3 things",
+        ],
+    );
+}
+
+#[test]
+fn every_line_that_is_lost_is_told() {
+    let text = format!(
+        "defaults\n compression algo gzip\n timeout connect 5s\n{}",
+        PLAIN.replace(
+            " default_backend",
+            " capture request header Host len 9\n tcp-request connection reject if { src 10.0.0.0/8 }\n \
+             default_backend"
+        )
+    );
+    let (_, told) = import_of(&text);
+    assert_has(
+        &told,
+        &[
+            "2: not carried over: compression algo gzip",
+            "7: not carried over: capture request header Host len 9: ",
+            "8: not carried over: tcp-request connection reject",
+            "; 3 things",
+        ],
+    );
+}
+
+#[test]
+fn a_door_that_is_guarded_stays_guarded() {
+    // A password that the frontend asks for is asked for by all that it leads to.
+    let users = "userlist u\n user a insecure-password b\n";
+    let guard = |rule: &str| PLAIN.replace("bind", &format!("{rule}\n bind"));
+    let text = format!(
+        "{users}{}",
+        guard("http-request auth unless { http_auth(u) }")
+    );
+    assert_has(
+        &import_of(&text).0,
+        &["services/b/basic_auth_secrets = user a insecure-password b\n"],
+    );
+    let (keys, told) = import_of(&guard("http-request auth unless { http_auth_group(u) x }"));
+    assert_has(&keys, &["services/b/basic_auth_secrets = user nobody"]);
+    assert_has(&told, &["a password that nobody has", "; 1 things"]);
+
+    // Access rules of a TCP frontend, and TLS that would be left away.
+    let tcp = "frontend t\n bind :9000\n bind :9001 ssl crt a.pem\n acl bad src 10.0.0.0/8\n \
+               tcp-request connection reject if bad\n default_backend b\nbackend b\n \
+               server s 10.0.0.1:1\n";
+    let (keys, told) = import_of(tcp);
+    assert_has(
+        &keys,
+        &[
+            "tcp-services/b/custom_settings =\n    acl bad src 10.0.0.0/8\n    tcp-request connection reject if bad\n",
+        ],
+    );
+    assert!(!keys.contains("9001"), "{keys}");
+    assert_has(&told, &["3: bind :9001 is left out: ssl crt a.pem"]);
+
+    // Rules of one frontend of several are about that one.
+    let text = format!(
+        "{}frontend g\n mode http\n bind :8081\n default_backend b\n",
+        guard("http-request deny unless { src 10.0.0.0/8 } || { method GET }")
+    );
+    assert_has(
+        &import_of(&text).0,
+        &["http-request deny if !{ src 10.0.0.0/8 } !{ method GET } { dst_port 8080 }"],
+    );
+}
+
+#[test]
+fn figures_on_a_port_of_their_own_do_not_come_between_services() {
+    let figures = "listen figures\n mode http\n bind :8404\n stats enable\n stats uri /\n";
+    let (keys, told) = import_of(&format!("{PLAIN}{figures}"));
+    assert!(
+        !keys.contains("stats") && !keys.contains("figures"),
+        "{keys}"
+    );
+    assert_has(
+        &told,
+        &["8: figures is not carried over", "--http 0.0.0.0:8080\n"],
+    );
+    // Nor are they shown to everybody because a line says who may see them where nobody is named.
+    let (keys, told) = import_of(&PLAIN.replace("bind", "stats uri /s\n bind"));
+    assert!(!keys.contains("stats"), "{keys}");
+    assert_has(&told, &["3: stats without stats auth are not carried over"]);
+}
+
+#[test]
+fn no_name_in_the_file_leads_out_of_the_directory_or_hides_another() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (cfg, keys) = (dir.path().join("a.cfg"), dir.path().join("deep/keys"));
+    let text = PLAIN.replace(
+        "server s 10.0.0.1:80",
+        "server s 10.0.0.1:80 cookie ../../../../out\n server t 10.0.0.2:80 cookie x\n \
+         server u 10.0.0.3:80 cookie x",
+    );
+    fs::write(&cfg, text.replace(" b\n", " ..\n")).expect("write");
+    let imported = run(&["import", shown(&cfg), "--to", shown(&keys)]);
+    let told = String::from_utf8_lossy(&imported.stderr).into_owned();
+    assert!(imported.status.success(), "{told}");
+    let names = |dir: &Path| -> BTreeSet<String> {
+        let entries = fs::read_dir(dir).expect("a directory");
+        entries
+            .map(|entry| {
+                entry
+                    .expect("an entry")
+                    .file_name()
+                    .to_string_lossy()
+                    .into_owned()
+            })
+            .collect()
+    };
+    assert_eq!(names(dir.path()).len(), 2);
+    assert_eq!(names(&dir.path().join("deep")).len(), 1);
+    let services = keys.join("services");
+    assert_eq!(names(&services).len(), 1);
+    assert_eq!(
+        names(&services.join("-../upstreams")),
+        ["-..-..-..-..-out", "u", "x"].map(str::to_owned).into()
+    );
+    assert_has(
+        &told,
+        &[
+            "server s is called",
+            "server u is called \"u\" here, not \"x\"",
+        ],
+    );
+}

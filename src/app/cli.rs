@@ -1,7 +1,7 @@
 //! The command line, as it is typed. What it means is worked out in [`settings`](super::settings).
 
 use std::convert::Infallible;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -15,6 +15,9 @@ use crate::whoami;
 /// A load balancer that is reconfigured under moving traffic.
 ///
 /// Keys in etcd or in a directory say which services there are; a key change is the reload.
+/// Where we show our own figures, unless told otherwise.
+pub(super) const STATS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 1000);
+
 #[derive(Debug, Parser)]
 #[command(name = "pointsman", version, max_term_width = 100)]
 pub struct Cli {
@@ -167,7 +170,7 @@ pub struct ListenArgs {
         long,
         env = "LB_STATS",
         value_name = "ADDR:PORT",
-        default_value = "127.0.0.1:1000",
+        default_value_t = STATS,
         value_parser = address
     )]
     pub stats: SocketAddr,
@@ -304,7 +307,12 @@ pub struct SettingArgs {
     #[arg(long, env = "LB_FORCE_SSL_PORT", value_name = "PORT")]
     pub force_ssl_port: Option<String>,
     /// Lines in HAProxy's words for every request and service, see docs/custom_settings.md
-    #[arg(long, env = "LB_CUSTOM_SETTINGS", value_name = "LINES")]
+    #[arg(
+        long,
+        env = "LB_CUSTOM_SETTINGS",
+        value_name = "LINES",
+        hide_env_values = true
+    )]
     pub custom_settings: Option<String>,
     /// Lines of HAProxy's global section
     #[arg(long, env = "LB_GLOBAL_SETTINGS", value_name = "LINES")]

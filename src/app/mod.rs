@@ -54,6 +54,17 @@ mod tests {
         Cli::command().debug_assert();
     }
 
+    #[test]
+    fn help_shows_no_value_of_the_environment_that_may_hold_a_password() {
+        for command in Cli::command().get_subcommands() {
+            for argument in command.get_arguments() {
+                let id = argument.get_id().as_str();
+                let may = ["etcd_password", "stats_auth", "custom_settings"].contains(&id);
+                assert!(!may || argument.is_hide_env_values_set(), "{id}");
+            }
+        }
+    }
+
     /// `--http` is `LB_HTTP`; whoami, which is another program in the same binary, has its own word in
     /// front.
     #[test]

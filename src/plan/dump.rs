@@ -5,15 +5,17 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use crate::config::{
-    Balancer, CheckKind, ErrorPage, ErrorPages, HostHeader, HostPattern, Maintenance, Mode, Policy,
-    Sticky,
+    Balancer, CheckKind, CheckVersion, ErrorPage, ErrorPages, Expect, Expected, HostHeader,
+    HostPattern, HttpCheck, Maintenance, Mode, Policy, Sticky,
 };
 use crate::plan::{Plan, Service};
-use crate::rules::{FieldAction, RequestAction, RequestRule};
+use crate::rules::Rules;
 
 #[derive(Serialize)]
 struct PlanText {
     balancer: BTreeMap<&'static str, String>,
+    #[serde(skip_serializing_if = "RulesText::is_empty")]
+    rules: RulesText,
     services: BTreeMap<String, ServiceText>,
     routes: Vec<String>,
     ports: BTreeMap<u16, String>,
@@ -30,8 +32,38 @@ struct ServiceText {
     virtual_path: Vec<String>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     options: BTreeMap<&'static str, String>,
+    #[serde(skip_serializing_if = "RulesText::is_empty")]
+    rules: RulesText,
     health_check: String,
     upstreams: BTreeMap<String, String>,
+}
+
+/// In the order in which they are judged.
+#[derive(Default, Serialize)]
+struct RulesText {
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    request: Vec<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    redirects: Vec<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    answer: Vec<String>,
+}
+
+impl RulesText {
+    fn new(rules: Option<&Rules>) -> Self {
+        let Some(rules) = rules else {
+            return Self::default();
+        };
+        Self {
+            request: rules.request.iter().map(ToString::to_string).collect(),
+            redirects: rules.redirects.iter().map(ToString::to_string).collect(),
+            answer: rules.answer.iter().map(ToString::to_string).collect(),
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.request.is_empty() && self.redirects.is_empty() && self.answer.is_empty()
+    }
 }
 
 impl Plan {
@@ -39,6 +71,7 @@ impl Plan {
     pub fn dump(&self) -> String {
         let text = PlanText {
             balancer: self.balancer_text(),
+            rules: RulesText::new(self.balancer.rules.as_deref()),
             services: self
                 .services()
                 .map(|s| (s.unit.to_string(), ServiceText::new(s)))
@@ -160,37 +193,6 @@ fn policy_text(policy: &Policy, text: &mut BTreeMap<&'static str, String>) {
         }),
     );
     put("error_pages", policy.error_pages.as_deref().map(pages_text));
-    let rules = &policy.rules;
-    let request = rules.request.iter().map(|rule| match rule {
-        RequestRule {
-            action: RequestAction::Field(edit),
-            when: None,
-        } => edit_text(edit),
-        rule => format!("{rule:?}"),
-    });
-    let request: Vec<_> = request.collect();
-    put(
-        "request_rules",
-        (!request.is_empty()).then(|| request.join("; ")),
-    );
-    let answer = rules.answer.iter().map(|rule| match &rule.when {
-        None => edit_text(&rule.edit),
-        Some(_) => format!("{rule:?}"),
-    });
-    let answer: Vec<_> = answer.collect();
-    put(
-        "answer_rules",
-        (!answer.is_empty()).then(|| answer.join("; ")),
-    );
-}
-
-fn edit_text(edit: &FieldAction) -> String {
-    match edit {
-        FieldAction::Set { name, value } => format!("set {name}: {value}"),
-        FieldAction::Add { name, value } => format!("add {name}: {value}"),
-        FieldAction::Remove { name } => format!("remove {name}"),
-        FieldAction::Replace { .. } => format!("{edit:?}"),
-    }
 }
 
 fn pages_text(pages: &ErrorPages) -> String {
@@ -290,8 +292,7 @@ impl ServiceText {
         let health_check = match &check.kind {
             CheckKind::Off => "off".to_owned(),
             CheckKind::Tcp => format!("tcp{pace}"),
-            CheckKind::Http(check) if check.method == "GET" => format!("http {}{pace}", check.uri),
-            CheckKind::Http(check) => format!("http {} {}{pace}", check.method, check.uri),
+            CheckKind::Http(check) => format!("{}{pace}", check_text(check)),
         };
         let upstreams = service.members.iter().map(|m| {
             (
@@ -306,8 +307,40 @@ impl ServiceText {
             virtual_hosts: hosts,
             virtual_path: paths,
             options,
+            rules: RulesText::new(config.policy.as_deref().map(|policy| &policy.rules)),
             health_check,
             upstreams: upstreams.collect(),
         }
     }
+}
+
+/// What is asked and what has to come back. Of fields the names: their values may be credentials.
+fn check_text(check: &HttpCheck) -> String {
+    let mut text = "http".to_owned();
+    if check.method != "GET" {
+        text += &format!(" {}", check.method);
+    }
+    text += &format!(" {}", check.uri);
+    if check.version == CheckVersion::Http10 {
+        text += " HTTP/1.0";
+    }
+    for (name, _) in &check.fields {
+        text += &format!(" hdr {name}");
+    }
+    if !check.body.is_empty() {
+        text += &format!(" body of {} bytes", check.body.len());
+    }
+    for Expect { what, is_negated } in &check.expect {
+        text += if *is_negated { " expect !" } else { " expect" };
+        text += &match what {
+            Expected::Status(ranges) => {
+                let ranges: Vec<_> = ranges.iter().map(ToString::to_string).collect();
+                format!(" status {}", ranges.join(","))
+            }
+            Expected::StatusLike(pattern) => format!(" rstatus {pattern}"),
+            Expected::Text(text) => format!(" string {text:?}"),
+            Expected::TextLike(pattern) => format!(" rstring {pattern}"),
+        };
+    }
+    text
 }

@@ -7,16 +7,16 @@ use super::{Facts, Matcher, Sample, Source};
 /// Holds if every term of one of the alternatives does; the other way round if it is inverted.
 #[derive(Clone, Debug, PartialEq, Default)]
 pub struct Condition {
-    any: Vec<Vec<Term>>,
-    is_inverted: bool,
+    pub(super) any: Vec<Vec<Term>>,
+    pub(super) is_inverted: bool,
 }
 
 /// One look at a request, or several of which one has to hold.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Term {
-    is_negated: bool,
+    pub(super) is_negated: bool,
     /// Shared between the terms that call it by name.
-    any: Arc<[Test]>,
+    pub(super) any: Arc<[Test]>,
 }
 
 /// One look at a request.

@@ -8,7 +8,8 @@
 //!
 //! From small to large: a [`Sample`] is one thing to look at, a [`Test`] compares it by a [`Matcher`],
 //! a [`Condition`] joins tests, a [`Template`] makes a value out of samples, and [`Rules`] act. Nothing
-//! that a client sends can become a line of a head of its own: see [`Template::render`].
+//! that a client sends can become a line of a head of its own: see [`Template::render`]. All of them
+//! show themselves in words close to HAProxy's.
 
 mod action;
 mod condition;
@@ -19,6 +20,7 @@ mod pattern;
 mod redirect;
 mod sample;
 mod seen;
+mod spelling;
 mod template;
 #[cfg(test)]
 mod tests;

@@ -9,8 +9,8 @@ use regex::bytes::{Regex, RegexBuilder};
 /// One regular expression.
 #[derive(Clone, Debug)]
 pub struct Pattern {
-    regex: Regex,
-    ignores_case: bool,
+    pub(super) regex: Regex,
+    pub(super) ignores_case: bool,
 }
 
 impl Pattern {
@@ -62,13 +62,13 @@ impl PartialEq for Pattern {
 /// found.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Substitution {
-    pattern: Pattern,
-    with: Vec<Piece>,
-    is_global: bool,
+    pub(super) pattern: Pattern,
+    pub(super) with: Vec<Piece>,
+    pub(super) is_global: bool,
 }
 
 #[derive(Clone, Debug, PartialEq)]
-enum Piece {
+pub(super) enum Piece {
     Literal(Vec<u8>),
     Group(usize),
 }

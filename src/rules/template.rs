@@ -1,7 +1,5 @@
 //! Templates: values made of text and of what requests say.
 
-use std::fmt;
-
 use super::{Facts, Sample};
 
 /// Text with samples in it.
@@ -30,19 +28,6 @@ pub enum Place {
     Query,
     /// Nowhere in a head: a body, or what rules keep for themselves.
     Body,
-}
-
-/// For dumps: text, and samples as they were understood.
-impl fmt::Display for Template {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for part in &self.parts {
-            match part {
-                Part::Text(text) => write!(f, "{}", text.escape_ascii())?,
-                Part::Sample(sample) => write!(f, "%[{sample:?}]")?,
-            }
-        }
-        Ok(())
-    }
 }
 
 impl Template {

@@ -5,8 +5,8 @@ use std::net::ToSocketAddrs;
 
 use super::Imported;
 use super::condition::{Acls, split};
-use super::file::{Line, Section};
-use super::translate::{File, custom};
+use super::file::{Kind, Line, Section};
+use super::translate::{File, custom, error_file, is_said_anyway, key_name};
 use crate::config::haproxy::Scope;
 
 /// The servers of a backend as upstreams.
@@ -44,10 +44,7 @@ impl Servers {
         for line in section.all("server") {
             let mut own = defaults.clone();
             let fits = options(line, line.rest(3), &mut own, imported);
-            let name = own
-                .cookie
-                .clone()
-                .unwrap_or_else(|| line.word(1).to_owned());
+            let name = servers.name(line, own.cookie.as_deref(), imported);
             let Some(address) = address(line, imported).filter(|_| fits) else {
                 continue;
             };
@@ -84,6 +81,29 @@ impl Servers {
             );
         }
         servers
+    }
+}
+
+impl Servers {
+    /// What cookies call the server, so that clients stay where they are, or its own name.
+    fn name(&self, line: &Line, cookie: Option<&str>, imported: &mut Imported) -> String {
+        let (server, written) = (line.word(1), cookie.unwrap_or(line.word(1)));
+        let mut name = key_name(written);
+        if self.upstreams.contains_key(&name) {
+            name = key_name(server);
+        }
+        let taken = name.clone();
+        let mut others = (2..).map(|n| format!("{taken}-{n}"));
+        while self.upstreams.contains_key(&name) {
+            name = others.next().unwrap_or_default();
+        }
+        if name != written {
+            imported.left(
+                line.number,
+                format!("server {server} is called {name:?} here, not {written:?}"),
+            );
+        }
+        name
     }
 }
 
@@ -180,6 +200,7 @@ const TIMEOUTS: &[(&str, &str)] = &[
 /// Everything but servers and routes.
 pub(super) fn settings(
     section: &Section,
+    front: &[&Line],
     file: &File<'_>,
     is_http: bool,
     at: &impl Fn(&str) -> String,
@@ -215,16 +236,16 @@ pub(super) fn settings(
         .defaults
         .iter()
         .filter(|line| is_check(line) && !section.lines.iter().any(is_check));
-    for line in inherited.chain(&section.lines) {
+    for line in front.iter().copied().chain(inherited).chain(&section.lines) {
         match line.word(0) {
+            "stats" if section.kind == Kind::Backend => imported.left(
+                line.number,
+                "stats of a backend are not carried over; settings/stats_uri shows them",
+            ),
+            "errorfile" => carried.push((line.number, error_file(line, imported))),
             "server" | "default-server" | "balance" | "cookie" | "retries" | "mode" | "timeout"
-            | "bind" | "use_backend" | "default_backend" | "description" | "id" | "enabled"
-            | "stats" | "log" | "maxconn" | "monitor-uri" | "errorfile" => {}
-            "option"
-                if matches!(
-                    line.word(1),
-                    "httplog" | "tcplog" | "dontlognull" | "forwardfor"
-                ) => {}
+            | "bind" | "use_backend" | "default_backend" => {}
+            _ if is_said_anyway(line) => {}
             "http-request" if line.word(1) == "auth" => auth(line, &acls, file, at, imported),
             "acl" if line.word(2).starts_with("http_auth") => {}
             _ => carried.push((line.number, line.text.clone())),
@@ -244,7 +265,7 @@ fn is_check(line: &Line) -> bool {
 }
 
 /// `http-request auth [realm R] unless { http_auth(LIST) }`.
-fn auth(
+pub(super) fn auth(
     line: &Line,
     acls: &Acls<'_>,
     file: &File<'_>,
@@ -274,7 +295,9 @@ fn auth(
             "not carried over: only `http-request auth unless { http_auth(LIST) }` is; the service \
              would be open, so it asks for a password that nobody has",
         );
-        imported.key(at("basic_auth_secrets"), "user nobody password !");
+        // The form of a hash that is none of any password.
+        let secret = format!("user nobody password $5$nobody${}", ".".repeat(43));
+        imported.key(at("basic_auth_secrets"), secret);
         return;
     };
     let users: Vec<String> = list.all("user").map(|line| line.text.clone()).collect();

@@ -1,11 +1,13 @@
 //! What frontends become: listeners, routes, and rules for every request.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 
 use super::Imported;
+use super::backend;
 use super::condition::{Acls, Simple, narrowed, quoted, split};
 use super::file::{Kind, Line, Section};
-use super::translate::{File, custom, service, service_name};
+use super::translate::{File, custom, error_file, is_said_anyway, key_name, service, service_name};
 use crate::config::haproxy::Scope;
 
 /// An HTTP frontend, or the front half of a `listen`.
@@ -24,11 +26,23 @@ struct Way<'a> {
     priority: i32,
     /// The ports of its frontend, if there are several frontends.
     ports: Option<String>,
+    frontend: &'a Section,
 }
 
 impl<'a> Frontend<'a> {
     /// Reads where it listens.
     pub(super) fn new(section: &'a Section, imported: &mut Imported) -> Option<Self> {
+        if is_figures_alone(section) {
+            imported.left(
+                section.number,
+                format!(
+                    "{} is not carried over; pointsman run --stats ADDRESS shows figures on a port of \
+                     their own, settings/stats_uri and stats_auth beside the services",
+                    section.name
+                ),
+            );
+            return None;
+        }
         let mut ports = Vec::new();
         for line in section.all("bind") {
             let options = line.rest(2).join(" ");
@@ -45,7 +59,9 @@ impl<'a> Frontend<'a> {
                     }
                     Some((address, port)) => {
                         ports.push(port);
-                        imported.flags.push(format!("--http {address}:{port}"));
+                        let door = format!("{address}:{port}");
+                        imported.doors.extend(door.parse::<SocketAddr>().ok());
+                        imported.flags.push(format!("--http {door}"));
                     }
                     None => {
                         imported.left(line.number, format!("bind {written} is not carried over"))
@@ -71,6 +87,13 @@ impl<'a> Frontend<'a> {
         let ports: Vec<String> = self.ports.iter().map(u16::to_string).collect();
         format!("{{ dst_port {} }}", ports.join(" "))
     }
+}
+
+/// Whether it leads nowhere but to the statistics.
+fn is_figures_alone(section: &Section) -> bool {
+    let mut words = section.lines.iter().map(|line| line.word(0));
+    section.all("stats").next().is_some()
+        && !words.any(|word| matches!(word, "server" | "use_backend" | "default_backend"))
 }
 
 /// `:80`, `*:80`, `10.0.0.1:80`, `[::]:80`.
@@ -111,8 +134,46 @@ pub(super) fn tcp(section: &Section, file: &File<'_>, imported: &mut Imported) {
         );
         return;
     };
+    let front: Vec<&Line> = match section.kind {
+        Kind::Listen => Vec::new(),
+        _ => section
+            .lines
+            .iter()
+            .filter(|line| is_rule_of_tcp(line))
+            .collect(),
+    };
+    let names = |line: &&Line| (line.word(0) == "acl").then(|| line.word(1).to_owned());
+    let shared = front.iter().filter_map(names).find(|name| {
+        let mut theirs = backend.all("acl");
+        !std::ptr::eq(backend, section) && theirs.any(|line| line.word(1) == name)
+    });
+    if let Some(name) = shared {
+        imported.left(
+            section.number,
+            format!(
+                "{} is left out: its backend has an acl {name} too; rename one of them",
+                section.name
+            ),
+        );
+        return;
+    }
     let mut count = 0;
     for line in section.all("bind") {
+        let options = line.rest(2).join(" ");
+        if line.rest(2).iter().any(|word| word == "ssl") {
+            // Without TLS it would be a door that nobody meant to open.
+            imported.left(
+                line.number,
+                format!("bind {} is left out: {options}", line.word(1)),
+            );
+            continue;
+        }
+        if !options.is_empty() {
+            imported.left(
+                line.number,
+                format!("bind options are not carried over: {options}"),
+            );
+        }
         for written in line.word(1).split(',') {
             let Some((_, port)) = bind(written) else {
                 imported.left(line.number, format!("bind {written} is not carried over"));
@@ -120,10 +181,11 @@ pub(super) fn tcp(section: &Section, file: &File<'_>, imported: &mut Imported) {
             };
             count += 1;
             let name = match count {
-                1 => service_name(name),
-                _ => format!("{}-{port}", service_name(name)),
+                1 => key_name(name),
+                _ => format!("{}-{port}", key_name(name)),
             };
-            service("tcp-services", &name, backend, file, imported);
+            let name = service_name("tcp-services", &name, imported);
+            service("tcp-services", &name, backend, &front, file, imported);
             let at = |key: &str| format!("tcp-services/{name}/{key}");
             imported.key(at("external_port"), port.to_string());
             if let Some(line) = section.last(&["timeout", "client"]) {
@@ -136,6 +198,15 @@ pub(super) fn tcp(section: &Section, file: &File<'_>, imported: &mut Imported) {
     }
 }
 
+/// Lines of a TCP frontend that the service of its backend gets: access rules above all.
+fn is_rule_of_tcp(line: &Line) -> bool {
+    !is_said_anyway(line)
+        && !matches!(
+            line.word(0),
+            "bind" | "use_backend" | "default_backend" | "errorfile"
+        )
+}
+
 /// All HTTP frontends: here their ports share one table of routes, so what only one of them says is
 /// bound to its ports.
 pub(super) fn http(frontends: &[Frontend<'_>], file: &File<'_>, imported: &mut Imported) {
@@ -145,9 +216,12 @@ pub(super) fn http(frontends: &[Frontend<'_>], file: &File<'_>, imported: &mut I
     for frontend in frontends {
         let own = (!is_alone).then(|| frontend.own());
         lb_wide(frontend.section, imported);
-        rules_of(frontend, own.as_deref(), &mut rules);
+        rules_of(frontend, own.as_deref(), &mut rules, imported);
         ways.extend(ways_of(frontend.section, own, imported));
     }
+    // What stands in `defaults` came with each frontend.
+    let mut seen = BTreeSet::new();
+    rules.retain(|rule| seen.insert(rule.clone()));
     if let Some(text) = custom(&rules, Scope::Balancer, imported) {
         imported.key("settings/custom_settings", text);
     }
@@ -164,10 +238,7 @@ pub(super) fn http(frontends: &[Frontend<'_>], file: &File<'_>, imported: &mut I
         };
         let copy = copies.entry(way.backend).or_default();
         *copy += 1;
-        let name = match copy {
-            1 => service_name(way.backend),
-            _ => format!("{}-{copy}", service_name(way.backend)),
-        };
+        let name = service_name("services", way.backend, imported);
         if *copy == 2 {
             imported.left(
                 way.line,
@@ -177,9 +248,35 @@ pub(super) fn http(frontends: &[Frontend<'_>], file: &File<'_>, imported: &mut I
                 ),
             );
         }
-        service("services", &name, backend, file, imported);
+        service("services", &name, backend, &[], file, imported);
+        if way.frontend.kind != Kind::Listen {
+            passwords(way, &name, file, imported);
+        }
         routes(way, &name, imported);
     }
+}
+
+/// A frontend's passwords are asked for by each service that it leads to.
+fn passwords(way: &Way<'_>, name: &str, file: &File<'_>, imported: &mut Imported) {
+    let at = |key: &str| format!("services/{name}/{key}");
+    let acls = Acls::of(&way.frontend.lines);
+    for line in way
+        .frontend
+        .all("http-request")
+        .filter(|line| is_auth(line))
+    {
+        match imported.keys.contains_key(&at("basic_auth_secrets")) {
+            true => imported.left(
+                line.number,
+                format!("{name} asks for the password of its backend alone"),
+            ),
+            false => backend::auth(line, &acls, file, &at, imported),
+        }
+    }
+}
+
+fn is_auth(line: &Line) -> bool {
+    line.word(0) == "http-request" && line.word(1) == "auth"
 }
 
 /// What holds for the whole balancer here.
@@ -201,16 +298,26 @@ fn lb_wide(section: &Section, imported: &mut Imported) {
     if let Some(line) = section.last(&["monitor-uri"]) {
         said.push((line.number, "health_uri", line.word(1).to_owned()));
     }
-    if let Some(line) = section.last(&["stats", "uri"]) {
-        said.push((line.number, "stats_uri", line.word(2).to_owned()));
-    }
     let lines = section.defaults.iter().chain(&section.lines);
     let users: Vec<String> = lines
         .filter(|line| line.word(0) == "stats" && line.word(1) == "auth")
         .map(|line| line.word(2).to_owned())
         .collect();
-    if !users.is_empty() {
-        said.push((section.number, "stats_auth", users.join("\n")));
+    let uri = section.last(&["stats", "uri"]);
+    match (uri.or(section.last(&["stats", "enable"])), users.is_empty()) {
+        (None, true) => {}
+        // HAProxy shows them to everybody then.
+        (Some(line), true) => imported.left(
+            line.number,
+            "stats without stats auth are not carried over; set settings/stats_uri, and \
+             settings/stats_auth to users, or to none for everybody",
+        ),
+        (_, false) => {
+            let path = uri.map_or("/haproxy", |line| line.word(2));
+            let path = path.split('?').next().unwrap_or_default();
+            said.push((section.number, "stats_uri", path.to_owned()));
+            said.push((section.number, "stats_auth", users.join("\n")));
+        }
     }
     for (number, key, value) in said {
         let key = format!("settings/{key}");
@@ -228,7 +335,16 @@ fn lb_wide(section: &Section, imported: &mut Imported) {
 }
 
 /// The rules of a frontend, in its own words, with the ACLs they use.
-fn rules_of(frontend: &Frontend<'_>, own: Option<&str>, rules: &mut Vec<(usize, String)>) {
+fn rules_of(
+    frontend: &Frontend<'_>,
+    own: Option<&str>,
+    rules: &mut Vec<(usize, String)>,
+    imported: &mut Imported,
+) {
+    let inherited = frontend.section.defaults.iter();
+    for line in inherited.filter(|line| line.word(0) == "errorfile") {
+        rules.push((line.number, error_file(line, imported)));
+    }
     // The backend half of a `listen` keeps its rules.
     if frontend.section.kind == Kind::Listen {
         return;
@@ -238,29 +354,36 @@ fn rules_of(frontend: &Frontend<'_>, own: Option<&str>, rules: &mut Vec<(usize, 
     let mut used: Vec<usize> = Vec::new();
     for line in lines {
         let is_rule = matches!(line.word(0), "http-request" | "http-response" | "redirect");
-        if let (true, (_, Some((_, condition)))) = (is_rule, split(&line.words)) {
+        if let (true, (_, Some((_, condition)))) = (is_rule && !is_auth(line), split(&line.words)) {
             used.extend(acls.used(condition).iter().map(|line| line.number));
         }
     }
     for line in lines {
         match line.word(0) {
+            // Asked for by the services.
+            "http-request" if line.word(1) == "auth" => continue,
             "http-request" | "http-response" | "redirect" => {}
+            "bind" | "use_backend" | "default_backend" => continue,
+            "errorfile" => {
+                rules.push((line.number, error_file(line, imported)));
+                continue;
+            }
             "acl" => {
                 if used.contains(&line.number) {
                     rules.push((line.number, line.text.clone()));
                 }
                 continue;
             }
-            "option"
-                if matches!(
-                    line.word(1),
-                    "httpclose" | "http-server-close" | "http-ignore-probes"
-                ) =>
-            {
+            _ if is_said_anyway(line) => continue,
+            // What means nothing here is told where it is read.
+            _ if own.is_none() || line.word(0) == "option" => {
                 rules.push((line.number, line.text.clone()));
                 continue;
             }
-            _ => continue,
+            _ => {
+                imported.left(line.number, format!("not carried over: {}", line.text));
+                continue;
+            }
         }
         let text = match (own, split(&line.words)) {
             (None, _) => line.text.clone(),
@@ -268,7 +391,13 @@ fn rules_of(frontend: &Frontend<'_>, own: Option<&str>, rules: &mut Vec<(usize, 
             (Some(own), (action, Some(("if", condition)))) => {
                 format!("{} if {}", join(action), narrowed(condition, own))
             }
-            (Some(_), (_, Some(_))) => line.text.clone(),
+            (Some(own), (action, Some((_, condition)))) => {
+                let Some(condition) = negated(condition) else {
+                    imported.left(line.number, "unless with alternatives is not carried over");
+                    continue;
+                };
+                format!("{} if {}", join(action), narrowed(&condition, own))
+            }
         };
         rules.push((line.number, text));
     }
@@ -315,6 +444,7 @@ fn ways_of<'a>(section: &'a Section, own: Option<String>, imported: &mut Importe
             simple,
             priority: 0,
             ports: own.clone(),
+            frontend: section,
         });
     }
     let last = match section.kind {
@@ -331,15 +461,25 @@ fn ways_of<'a>(section: &'a Section, own: Option<String>, imported: &mut Importe
             simple: None,
             priority: i32::MIN,
             ports: own,
+            frontend: section,
         });
     }
     ways
 }
 
-/// `unless a b` is `if !a || !b`.
+/// `unless a b` is `if !a || !b`, and `unless a || b` is `if !a !b`. `None` for both in one.
 fn negated(words: &[String]) -> Option<Vec<String>> {
-    if words.iter().any(|word| word == "||" || word == "or") {
-        return None;
+    let is_or = |word: &String| word == "||" || word == "or";
+    if words.iter().any(is_or) {
+        let mut all = Vec::new();
+        for alternative in words.split(is_or) {
+            let term = negated(alternative)?;
+            if term.iter().any(is_or) {
+                return None;
+            }
+            all.extend(term);
+        }
+        return Some(all);
     }
     let mut out: Vec<String> = Vec::new();
     let mut depth = 0;

@@ -14,11 +14,21 @@ mod translate;
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, bail};
 use clap::Args;
+
+use crate::app::cli;
+use crate::app::dryrun::DryRun;
+use crate::app::settings;
+use crate::apply::accept::Court;
+use crate::config::Balancer;
+use crate::diag::Diagnostic;
+use crate::render::Templates;
+use crate::snapshot::Snapshot;
 
 #[derive(Debug, Args)]
 pub struct ImportArgs {
@@ -40,6 +50,8 @@ struct Imported {
     keys: BTreeMap<String, String>,
     /// What `pointsman run` needs besides, such as `--http 0.0.0.0:80`.
     flags: Vec<String>,
+    /// Where HTTP is listened.
+    doors: Vec<SocketAddr>,
     /// What is not the same as it was, by line.
     left: Vec<Left>,
 }
@@ -47,6 +59,7 @@ struct Imported {
 /// Something that could not be carried over.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Left {
+    /// 0: of the keys, not of a line.
     line: usize,
     why: String,
 }
@@ -75,9 +88,12 @@ pub(super) fn import(args: &ImportArgs) -> anyhow::Result<ExitCode> {
     }
     let bytes = fs::read(&args.file).with_context(|| format!("{shown}"))?;
     let text = String::from_utf8(bytes).with_context(|| format!("{shown}: not UTF-8"))?;
-    let imported = translate::translate(&text);
+    let mut imported = translate::translate(&text);
     if imported.keys.is_empty() {
         bail!("{shown}: nothing in it becomes a key; is it a haproxy.cfg?");
+    }
+    for diagnostic in judge(&imported) {
+        imported.left(0, diagnostic.to_string());
     }
     match &args.to {
         Some(dir) => write(dir, &imported.keys)?,
@@ -90,10 +106,25 @@ pub(super) fn import(args: &ImportArgs) -> anyhow::Result<ExitCode> {
     }
 }
 
+/// What `pointsman check` would say of the keys.
+fn judge(imported: &Imported) -> Vec<Diagnostic> {
+    let keys = imported.keys.iter();
+    let snapshot: Snapshot = keys
+        .map(|(key, value)| (key.as_str(), value.clone().into_bytes()))
+        .collect();
+    let (templates, mut problems) = Templates::load(None);
+    let court = Court::new(settings::reserved_ports(&imported.doors, cli::STATS));
+    problems.extend(DryRun::new(templates, Balancer::default(), court, &snapshot).diagnostics);
+    problems
+}
+
 fn tell(imported: &Imported, args: &ImportArgs) {
     let shown = args.file.display();
     for Left { line, why } in &imported.left {
-        eprintln!("{shown}:{line}: {why}");
+        match line {
+            0 => eprintln!("{shown}: {why}"),
+            line => eprintln!("{shown}:{line}: {why}"),
+        }
     }
     let services = |dir: &str| {
         let names = imported.keys.keys().filter_map(|key| key.strip_prefix(dir));
@@ -168,6 +199,12 @@ fn write(dir: &Path, keys: &BTreeMap<String, String>) -> anyhow::Result<()> {
 
 fn write_all(dir: &Path, keys: &BTreeMap<String, String>) -> anyhow::Result<()> {
     for (key, value) in keys {
+        if key
+            .split('/')
+            .any(|part| part.is_empty() || part.starts_with('.'))
+        {
+            bail!("{key:?} cannot be the name of a file");
+        }
         let path = dir.join(key);
         let parent = path.parent().context("a key has a name")?;
         fs::create_dir_all(parent).with_context(|| format!("{}", parent.display()))?;

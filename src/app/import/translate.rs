@@ -3,10 +3,13 @@
 use std::collections::BTreeMap;
 
 use super::backend::Servers;
+use super::condition::quoted;
 use super::file::{Kind, Line, Section, sections};
 use super::frontend::Frontend;
 use super::{Imported, backend, frontend};
 use crate::config::haproxy::{self, LineProblem, Scope};
+use crate::config::{self, Balancer};
+use crate::names::UnitName;
 
 /// Everything a file says, as keys.
 pub(super) fn translate(text: &str) -> Imported {
@@ -36,6 +39,8 @@ pub(super) fn translate(text: &str) -> Imported {
         .filter_map(|section| Frontend::new(section, &mut imported))
         .collect();
     frontend::http(&http, &file, &mut imported);
+    access_log(&sections, &mut imported);
+    untold_defaults(&sections, &mut imported);
     for section in file.unused(&imported) {
         imported.left(
             section.number,
@@ -68,7 +73,7 @@ impl<'a> File<'a> {
     fn unused(&self, imported: &Imported) -> Vec<&'a Section> {
         let is_used = |name: &str| {
             ["services", "tcp-services"].iter().any(|dir| {
-                let prefix = format!("{dir}/{}/", service_name(name));
+                let prefix = format!("{dir}/{}/", key_name(name));
                 imported
                     .keys
                     .range(prefix.clone()..)
@@ -86,16 +91,41 @@ impl<'a> File<'a> {
     }
 }
 
-/// A name of a section as the name of a service.
-pub(super) fn service_name(name: &str) -> String {
-    name.replace(['/', '"', '\\'], "-")
+/// A name in the file as a name in a key: of what a file can be called, and not hidden.
+pub(super) fn key_name(name: &str) -> String {
+    let is_good = |c: char| c.is_ascii_graphic() && !matches!(c, '/' | '"' | '\\');
+    let mut name: String = name
+        .chars()
+        .map(|c| if is_good(c) { c } else { '-' })
+        .take(150)
+        .collect();
+    if name.is_empty() || name.starts_with('.') {
+        name.insert(0, '-');
+    }
+    name
+}
+
+/// The name for the service of a section, which no other has.
+pub(super) fn service_name(dir: &str, name: &str, imported: &Imported) -> String {
+    let name = key_name(name);
+    let is_free = |name: &str| {
+        let prefix = format!("{dir}/{name}/");
+        let next = imported.keys.range(prefix.clone()..).next();
+        next.is_none_or(|(key, _)| !key.starts_with(&prefix))
+    };
+    let mut all = (2..).map(|n| format!("{name}-{n}"));
+    match is_free(&name) {
+        true => name,
+        false => all.find(|name| is_free(name)).unwrap_or(name),
+    }
 }
 
 fn global(section: &Section, imported: &mut Imported) {
     for line in &section.lines {
         match line.word(0) {
             "maxconn" => imported.key("settings/max_connections", line.word(1)),
-            "log" => log_target(line, imported),
+            // Read by `access_log`.
+            "log" => {}
             // Ours by other means: workers, service managers, the stats listener.
             "daemon" | "user" | "group" | "uid" | "gid" | "chroot" | "pidfile" | "nbproc"
             | "nbthread" | "cpu-map" | "master-worker" | "stats" | "node" | "description"
@@ -105,10 +135,125 @@ fn global(section: &Section, imported: &mut Imported) {
     }
 }
 
-/// `log 127.0.0.1:514 local0 info`.
-fn log_target(line: &Line, imported: &mut Imported) {
-    let target = line.rest(1).join(" ");
-    imported.key("settings/access_log", target);
+/// `log 127.0.0.1:514 local0 info`, where somebody writes to it.
+fn access_log(sections: &[Section], imported: &mut Imported) {
+    let is_proxy = |kind| matches!(kind, Kind::Frontend | Kind::Listen);
+    let proxies = sections.iter().filter(|section| is_proxy(section.kind));
+    let said: Vec<&Line> = proxies
+        .flat_map(|section| section.defaults.iter().chain(&section.lines))
+        .filter(|line| line.word(0) == "log")
+        .collect();
+    let is_global = |line: &&Line| line.word(1) == "global";
+    let global = sections
+        .iter()
+        .filter(|section| section.kind == Kind::Global && said.iter().any(is_global));
+    let mut lines: Vec<&Line> = global.flat_map(|section| section.all("log")).collect();
+    lines.extend(said.iter().filter(|line| !is_global(line)));
+    lines.sort_by_key(|line| line.number);
+    lines.dedup_by_key(|line| line.number);
+    for line in lines {
+        let target = match line.word(1) {
+            "stdout" | "fd@1" => "stdout".to_owned(),
+            _ => line.rest(1).join(" "),
+        };
+        let text = format!(
+            "balancer:\n  access_log: {}\n",
+            serde_json::Value::from(target.as_str())
+        );
+        let why = match config::parse(&UnitName::from("balancer"), &text, &Balancer::default()) {
+            Err(problems) => problems.first().map_or(String::new(), |problem| {
+                let help = problem.help.as_ref().map(|help| format!("; {help}"));
+                format!("{}{}", problem.message, help.unwrap_or_default())
+            }),
+            Ok(_) if imported.keys.contains_key("settings/access_log") => {
+                "requests are logged to one place".to_owned()
+            }
+            Ok(_) => {
+                imported.key("settings/access_log", target);
+                imported.key("settings/access_log_format", "httplog");
+                continue;
+            }
+        };
+        imported.left(
+            line.number,
+            format!("not carried over: {}: {why}", line.text),
+        );
+    }
+}
+
+/// `errorfile 503 /etc/haproxy/errors/503.http` as the line it becomes. The file has to be brought.
+pub(super) fn error_file(line: &Line, imported: &mut Imported) -> String {
+    let path = line.word(2);
+    let file = path.rsplit('/').next().unwrap_or_default();
+    let name = match file.ends_with(".http") {
+        true => file.to_owned(),
+        false => format!("{}.http", line.word(1)),
+    };
+    let text = format!("errorfile {} {}", line.word(1), quoted(&name));
+    // Where it is refused, that is what is told.
+    if haproxy::problems(&text, Scope::Balancer).is_empty() {
+        imported.left(
+            line.number,
+            format!("copy {path} as {name} into a directory, and start with --error-pages DIR"),
+        );
+    }
+    text
+}
+
+/// Lines of `defaults` that are neither read for whom they hold nor say what is so anyway.
+fn untold_defaults(sections: &[Section], imported: &mut Imported) {
+    let is_proxy = |kind| matches!(kind, Kind::Frontend | Kind::Backend | Kind::Listen);
+    let proxies = sections.iter().filter(|section| is_proxy(section.kind));
+    for line in proxies.flat_map(|section| &section.defaults) {
+        let is_read = match line.word(0) {
+            "balance" | "cookie" | "default-server" | "errorfile" | "http-check" | "retries" => {
+                true
+            }
+            "option" => {
+                matches!(line.word(1), "httpchk" | "http-server-close" | "httpclose")
+                    || is_said_anyway(line)
+            }
+            // These have to be told where they stand, and once.
+            "no" => line.word(1) == "option",
+            _ => is_said_anyway(line),
+        };
+        if !is_read {
+            imported.left(line.number, format!("not carried over: {}", line.text));
+        }
+    }
+}
+
+/// What needs no line: it is read by other means, says what is always so, or changes no answer.
+pub(super) fn is_said_anyway(line: &Line) -> bool {
+    match line.word(0) {
+        "mode" | "log" | "maxconn" | "monitor-uri" | "timeout" | "description" | "id"
+        | "enabled" => true,
+        "stats" => line.word(1) != "admin" && line.word(1) != "http-request",
+        "option" => match line.word(1) {
+            "httplog"
+            | "tcplog"
+            | "dontlognull"
+            | "http-ignore-probes"
+            | "redispatch"
+            | "http-keep-alive"
+            | "contstats"
+            | "abortonclose"
+            | "log-health-checks"
+            | "dontlog-normal"
+            | "log-separate-errors"
+            | "logasap"
+            | "tcpka"
+            | "clitcpka"
+            | "srvtcpka"
+            | "splice-auto"
+            | "tcp-smart-accept"
+            | "tcp-smart-connect" => true,
+            // Who else is believed is for `trusted_proxies` to say.
+            "forwardfor" => line.rest(2).iter().all(|word| word != "header"),
+            _ => false,
+        },
+        _ => false,
+    }
 }
 
 /// Lines for `custom_settings`, without those that would be refused there or say nothing.
@@ -141,15 +286,17 @@ pub(super) fn custom(
     }
 }
 
-/// The keys of one backend (or the backend half of a `listen`) as a service.
+/// The keys of one backend (or the backend half of a `listen`) as a service. `front` are rules of the
+/// frontend that only this service has.
 pub(super) fn service(
     dir: &str,
     name: &str,
     section: &Section,
+    front: &[&Line],
     file: &File<'_>,
     imported: &mut Imported,
 ) {
-    let at = |key: &str| format!("{dir}/{}/{key}", service_name(name));
+    let at = |key: &str| format!("{dir}/{name}/{key}");
     let is_http = dir == "services";
     let servers = Servers::of(section, imported);
     for (upstream, address) in &servers.upstreams {
@@ -158,5 +305,5 @@ pub(super) fn service(
     for (key, value) in &servers.keys {
         imported.key(at(key), value);
     }
-    backend::settings(section, file, is_http, &at, imported);
+    backend::settings(section, front, file, is_http, &at, imported);
 }

@@ -155,6 +155,13 @@ impl Settings {
                         "name a file in the directory of --error-pages",
                     ));
                 }
+                // Nothing else in that directory is a whole answer, which is what HAProxy's files are.
+                if !name.ends_with(".http") {
+                    return Err(Problem::new(
+                        format!("errorfile {} is no whole answer", quoted(name)),
+                        format!("call the file {status}.http; 503.html and the like need no line"),
+                    ));
+                }
                 let value = (status, name.to_owned());
                 self.error_files.push(Said {
                     line: number,

@@ -974,6 +974,10 @@ fn a_line_that_is_not_known_is_refused_with_its_number_and_the_nearest_word() {
         "\"get\" is no method; write one such as GET, HEAD or OPTIONS",
     );
     one(
+        "errorfile 503 503.html",
+        "errorfile \"503.html\" is no whole answer; call the file 503.http; 503.html and the like need no line",
+    );
+    one(
         "errorfile 99 x",
         "errorfile \"99\" is no status of our own answers; it is one of 400, 401, 403, 404, 405, 408, 413, 414, 417, 429, \
          431, 500, 501, 502, 503, 504, 505",
@@ -1075,5 +1079,59 @@ fn what_says_nothing_here_is_told_and_what_is_always_so_is_not() {
         "option forwardfor header X-Client",
         &at("/"),
         "pass X-Client:=10.1.2.3",
+    );
+}
+
+/// Lines of an HTTP service and how the rules they become are shown.
+#[track_caller]
+fn spelled(lines: &str, expected: &[&str]) {
+    let rules = super::settings(lines, Scope::Http).expect(lines).rules;
+    let request = rules.request.iter().map(ToString::to_string);
+    let redirects = rules.redirects.iter().map(ToString::to_string);
+    let answer = rules.answer.iter().map(ToString::to_string);
+    let all: Vec<String> = request.chain(redirects).chain(answer).collect();
+    assert_eq!(all, expected);
+}
+
+#[test]
+fn rules_are_shown_in_words_close_to_those_they_were_written_in() {
+    spelled(
+        "acl adm path_beg /admin /intern\nacl home src 10.0.0.0/8 ::1\nacl home hdr_ip(x-real) 10.0.0.1\n\
+         http-request deny if adm !home || { hdr_sub(user-agent) -i \"Bad One\" }\n\
+         http-request replace-path ^/a/(.*) /\\1\n\
+         http-request set-header X-A %[path,lower,regsub(^/x,/y,g)]-100%% unless { method GET HEAD }\n\
+         http-request set-var(txn.a) req.hdr(x-a,-1)\n\
+         http-request return status 200 content-type text/plain string \"hi you\" if { path -m reg -i ^/hi$ }\n\
+         redirect scheme https code 301 drop-query if !{ ssl_fc }\n\
+         http-response replace-header Location ^http:(.*) \"https:\\1; x\" if { status 200:299 }\n\
+         http-response del-header Server if { res.hdr_cnt(server) gt 1 } { var(txn.a) -m found }",
+        &[
+            "deny status 403 if { path -m beg /admin /intern } \
+             !( { src 10.0.0.0/8 ::1/128 } || { req.hdr(x-real) -m ip 10.0.0.1/32 } ) || \
+             { req.hdr(user-agent) -i -m sub 'bad one' }",
+            "replace-path ^/a/(.*) /\\1",
+            "set-header X-A %[path,lower,regsub(^/x,/y,g)]-100%% unless { method GET HEAD }",
+            "set-var(txn.a) req.hdr(x-a,-1)",
+            "return status 200 content-type text/plain string 'hi you' if { path -i -m reg ^/hi$ }",
+            "redirect scheme https code 301 drop-query if !{ ssl_fc }",
+            "replace-header Location ^http:(.*) 'https:\\1; x' if { status 200:299 }",
+            "del-header Server if { res.hdr_cnt(server) 2: } { var(txn.a) -m found }",
+        ],
+    );
+}
+
+#[test]
+fn credentials_in_rules_are_not_shown() {
+    spelled(
+        "http-request set-header Authorization \"Basic c2VjcmV0\"\n\
+         http-request set-header cookie secret=%[src]\n\
+         http-request set-header Authorization %[req.hdr(x-auth)]\n\
+         redirect location /in code 303 set-cookie SEEN=secret",
+        &[
+            "set-header Authorization (not shown)",
+            "set-header cookie (not shown)",
+            "set-header Authorization %[req.hdr(x-auth)]",
+            "redirect location /in code 303 set-cookie SEEN",
+        ],
     );
 }
