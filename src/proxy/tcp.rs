@@ -38,6 +38,8 @@ pub(crate) async fn serve(worker: Counted, accepted: Accepted) {
             .judge(&Known { peer, listener }, &mut Edits::default())
             != Verdict::Pass
     {
+        trace.stop(Cause::Refused);
+        trace.finish();
         return service.state.record(Outcome::TurnedAway);
     }
     // A flow may live for days: it keeps its service and not the generation it began with.

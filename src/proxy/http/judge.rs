@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use crate::accesslog::{Cause, Phase};
 use crate::proxy::buffers::Input;
 use crate::proxy::http::id::RequestId;
 use crate::proxy::http::{Client, Next};
@@ -53,7 +54,14 @@ impl Client {
         id: &RequestId,
         edits: &mut Edits,
     ) -> Option<Next> {
-        match rules.judge(&self.asked(input, head, id), edits) {
+        let verdict = rules.judge(&self.asked(input, head, id), edits);
+        if let Verdict::Deny { status } | Verdict::Answer { status, .. } = verdict
+            && status >= 500
+        {
+            // The status alone would tell the access log that an upstream failed.
+            self.trace.stop_in(Cause::Refused, Phase::Request);
+        }
+        match verdict {
             // An upstream would resolve it to another path than was judged.
             Verdict::Pass if edits.path.as_deref().is_some_and(|p| !is_sound_path(p)) => {
                 Some(self.refuse(400, input, head, Some(id)).await)
