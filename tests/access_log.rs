@@ -384,8 +384,8 @@ fn lines_are_those_of_haproxy_for_the_same_requests() {
         "global\n  log {} local1 info\ndefaults\n  mode http\n  log global\n  option httplog\n  \
          option dontlognull\n  option http-ignore-probes\n  option http-keep-alive\n  \
          option accept-invalid-http-request\n  \
-         retries 2\n  timeout connect 5s\n  timeout client 5s\n  timeout server 400ms\n  \
-         timeout http-request 400ms\nfrontend http\n  bind HTTP\n  \
+         retries 2\n  timeout connect 5s\n  timeout client 5s\n  timeout server 1s\n  \
+         timeout http-request 1s\nfrontend http\n  bind HTTP\n  \
          use_backend %[req.hdr(host),field(1,.)]\n\
          backend web\n  server a {origin}\nbackend sticky\n  cookie SRV insert indirect nocache\n  \
          server a {origin} cookie a\n\
@@ -404,8 +404,8 @@ fn lines_are_those_of_haproxy_for_the_same_requests() {
         .setting("access_log_format", "httplog")
         .setting("retries", "2")
         .setting("timeout_client", "5s")
-        .setting("timeout_server", "400ms")
-        .setting("timeout_head", "400ms")
+        .setting("timeout_server", "1s")
+        .setting("timeout_head", "1s")
         .service(&web(&origin))
         .service(
             &Service::http("sticky")
@@ -462,9 +462,19 @@ fn every_ending_of_a_request_gives_exactly_one_line() {
                     .key("redirects", "http://moved.test,http://web.test")
                     .upstream(origin.addr()),
             )
-            .setting("timeout_server", "300ms")
-            .setting("timeout_client", "300ms")
-            .setting("timeout_head", "300ms")
+            .service(
+                &Service::http("ruled")
+                    .hosts("ruled.test")
+                    .key(
+                        "custom_settings",
+                        "http-request deny status 503 if { path /deny }\n\
+                         http-request return status 503 string later if { path /return }",
+                    )
+                    .upstream(origin.addr()),
+            )
+            .setting("timeout_server", "1s")
+            .setting("timeout_client", "1s")
+            .setting("timeout_head", "1s")
             .setting("max_body_size", "10")
     });
     let addr = logged.pointsman.http();
@@ -490,6 +500,16 @@ fn every_ending_of_a_request_gives_exactly_one_line() {
         "a client that may not come",
         |a| asks(a, "GET", "closed.test", "/", ""),
         "closed/<NOSRV> T/-1/-1/-1/T 403 B - - PR-- N/0 0/0 \"GET / HTTP/1.1\"",
+    );
+    check(
+        "a rule that denies as if nobody was there",
+        |a| asks(a, "GET", "ruled.test", "/deny", ""),
+        "ruled/<NOSRV> T/-1/-1/-1/T 503 B - - PR-- N/0 0/0 \"GET /deny HTTP/1.1\"",
+    );
+    check(
+        "a rule that answers so in its own words",
+        |a| asks(a, "GET", "ruled.test", "/return", ""),
+        "ruled/<NOSRV> T/-1/-1/-1/T 503 B - - PR-- N/0 0/0 \"GET /return HTTP/1.1\"",
     );
     check(
         "a redirect",
@@ -607,8 +627,8 @@ fn connections_that_never_ask_have_no_line() {
     let logged = Logged::start("httplog", |b| {
         b.service(&web(&origin))
             .service(&Service::tcp("db", port).upstream(db.addr()))
-            .setting("timeout_head", "200ms")
-            .setting("timeout_idle", "200ms")
+            .setting("timeout_head", "700ms")
+            .setting("timeout_idle", "700ms")
     });
     let addr = logged.pointsman.http();
     drop(Client::connect(addr));
@@ -632,7 +652,7 @@ fn a_tcp_session_has_a_line_when_it_ends() {
         conn.send(bytes);
         drop(conn.rest());
     });
-    let ports = [0; 5].map(|_| free_port());
+    let ports = [(); 5].map(|()| free_port());
     let logged = Logged::start("httplog", |b| {
         b.service(&Service::tcp("echo", ports[0]).upstream(echo.addr()))
             .service(
@@ -647,11 +667,11 @@ fn a_tcp_session_has_a_line_when_it_ends() {
                     .upstream(echo.addr()),
             )
             .service(
-                &Service::tcp("barred", ports[4])
+                &Service::tcp("ruled", ports[4])
                     .key("custom_settings", "tcp-request connection reject")
                     .upstream(echo.addr()),
             )
-            .setting("timeout_tunnel", "300ms")
+            .setting("timeout_tunnel", "1s")
     });
     let session = |port: u16| {
         let mut client = Client::connect(support::pointsman::local(port));
@@ -687,7 +707,7 @@ fn a_tcp_session_has_a_line_when_it_ends() {
     session(ports[4]).all_to_the_end();
     assert_eq!(
         form(&logged.lines(1)[0]),
-        "0.0.0.0:0 [date] barred barred/<NOSRV> -1/-1/T B PR N/0 0/0"
+        "0.0.0.0:0 [date] ruled ruled/<NOSRV> -1/-1/T B PR N/0 0/0"
     );
 }
 

@@ -581,8 +581,8 @@ fn a_service_that_asks_for_passwords_in_vain_is_closed_and_not_open() {
 fn a_port_that_somebody_else_has_is_told_once_and_taken_when_it_is_free() {
     let town = Town::start(&[]);
     let before = town.standing();
-    let holder = TcpListener::bind("0.0.0.0:0").expect("a port");
-    let port = holder.local_addr().expect("an address").port();
+    let port = free_port();
+    let holder = TcpListener::bind(("0.0.0.0", port)).expect("a port");
     let line = format!(
         "error: tcp-services/far: 0.0.0.0:{port} cannot be bound: Address already in use \
          (os error 98) (key tcp-services/far/external_port); \

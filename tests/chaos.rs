@@ -20,9 +20,9 @@ use pointsman::config::{self, Balancer, Unit};
 use pointsman::names::UnitName;
 use pointsman::plan::Plan;
 use support::etcd::Etcd;
-use support::free_port;
 use support::load::Load;
 use support::pointsman::{self as program, Pointsman, Service};
+use support::{LIMIT, free_port};
 
 const ROOT: &str = "/pointsman/lb/";
 
@@ -142,7 +142,7 @@ fn assert_is_what_was_saved(pointsman: &Pointsman, running: &str, when: &str) {
     let path = pointsman.state_dir().join("accepted-pointsman-lb.jsonl");
     let start = Instant::now();
     let mut built = full_build(&path);
-    while built != running && start.elapsed() < Duration::from_secs(5) {
+    while built != running && start.elapsed() < LIMIT {
         std::thread::sleep(Duration::from_millis(5));
         built = full_build(&path);
     }

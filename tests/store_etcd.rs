@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use etcd_client::{CompactionOptions, PutOptions, Txn, TxnOp};
 use pointsman::snapshot::{Snapshot, why_unusable};
 use pointsman::store::{self, EtcdOptions, Store, StoreOptions, StoreSpec};
-use support::etcd::{Etcd, free_port, plain_options};
+use support::etcd::{Etcd, plain_options};
+use support::free_port;
 use support::relay::{Relay, State};
 use tokio::time::timeout;
 
@@ -302,11 +303,7 @@ async fn a_dead_endpoint_is_passed_over() {
     let start = Instant::now();
     let mut store = store::open(vec![spec.parse().expect("a store")], plain_options());
     assert_eq!(next(&mut store).await.len(), 1);
-    assert!(
-        start.elapsed() < Duration::from_secs(2),
-        "{:?}",
-        start.elapsed()
-    );
+    assert!(start.elapsed() < LONG / 2, "{:?}", start.elapsed());
 }
 
 /// A member that accepts and never answers must not hold the tree up for long.
@@ -417,7 +414,8 @@ async fn health_and_pump(store: &mut Store, wanted: impl Fn(&store::StoreHealth)
 async fn a_tree_that_vanishes_is_held_and_nothing_happened_when_it_is_back() {
     let etcd = Etcd::start().await;
     etcd.put(&key("services/web/balance"), "source").await;
-    let grace = Duration::from_millis(1500);
+    // Time enough for two writes on a busy machine.
+    let grace = Duration::from_secs(5);
     let options = StoreOptions {
         empty_grace: grace,
         ..StoreOptions::default()
@@ -432,17 +430,17 @@ async fn a_tree_that_vanishes_is_held_and_nothing_happened_when_it_is_back() {
     assert!(start.elapsed() < grace);
     assert!(first.diff(&back).is_empty());
 
-    etcd.delete(ROOT).await;
     let start = Instant::now();
+    etcd.delete(ROOT).await;
     assert!(next(&mut store).await.is_empty(), "meant, after the grace");
-    assert!(start.elapsed() >= grace - Duration::from_millis(100));
+    assert!(start.elapsed() >= grace);
 }
 
 #[tokio::test]
 async fn settle_makes_one_change_of_keys_written_one_by_one() {
     let etcd = Etcd::start().await;
     let options = StoreOptions {
-        settle: Duration::from_millis(150),
+        settle: Duration::from_secs(1),
         ..plain_options()
     };
     let mut store = store::open(vec![etcd.spec()], options);
@@ -558,7 +556,7 @@ async fn user_and_password_are_used_and_a_wrong_one_is_told() {
         Some("random")
     );
 
-    let short = Duration::from_millis(600);
+    let short = Duration::from_secs(3);
     let error = store::read_once(&[etcd.spec()], &with_password("wrong"), short).await;
     let error = error.expect_err("refused").to_string();
     assert!(error.contains("authentication failed"), "{error}");
@@ -633,10 +631,10 @@ async fn an_etcd_that_is_not_there_is_told_with_the_reason() {
     let spec = format!("etcd://127.0.0.1:{}", free_port())
         .parse()
         .expect("a store");
-    let error = store::read_once(&[spec], &plain_options(), Duration::from_millis(500)).await;
+    let error = store::read_once(&[spec], &plain_options(), Duration::from_secs(2)).await;
     let error = error.expect_err("nobody there").to_string();
     assert!(
-        error.contains("gave no keys within 500ms") && error.contains("connection refused"),
+        error.contains("gave no keys within 2s") && error.contains("connection refused"),
         "{error}"
     );
 }
@@ -683,5 +681,6 @@ async fn put_to_snapshot_is_quick() {
     }
     times.sort();
     println!("put to next(): p50 {:?}, p99 {:?}", times[100], times[198]);
-    assert!(times[100] < Duration::from_millis(50), "{:?}", times[100]);
+    // Told at once, not by a look now and then. How quick it is, a busy machine cannot tell.
+    assert!(times[100] < Duration::from_secs(1), "{:?}", times[100]);
 }

@@ -13,7 +13,7 @@ use support::etcd::{Etcd, plain_options};
 use support::relay::{Relay, State};
 
 const LONG: Duration = Duration::from_secs(10);
-const SHORT: Duration = Duration::from_millis(300);
+const SHORT: Duration = Duration::from_secs(1);
 
 fn key(rest: &str) -> String {
     format!("/pointsman/lb/{rest}")

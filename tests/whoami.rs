@@ -190,8 +190,8 @@ fn continues_when_expected_and_hints_early() {
 fn events_come_one_by_one() {
     let whoami = start("one", false);
     let mut client = Client::connect(whoami.addr);
-    client.send("GET /?stream=3&every=50ms HTTP/1.1\r\nHost: h\r\n\r\n");
     let start = Instant::now();
+    client.send("GET /?stream=3&every=50ms HTTP/1.1\r\nHost: h\r\n\r\n");
     assert_eq!(
         client.head().header("content-type"),
         Some("text/event-stream")

@@ -1,13 +1,14 @@
 //! A real etcd on free ports, with its data in a directory that goes with it.
 
 use std::io::Write as _;
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use etcd_client::{Client, CompactionOptions, ConnectOptions, Txn, TxnOp};
 use pointsman::store::{StoreOptions, StoreSpec};
+
+use super::free_port;
 
 /// One member. Killed when dropped.
 pub struct Etcd {
@@ -232,12 +233,6 @@ pub fn plain_options() -> StoreOptions {
         empty_grace: Duration::ZERO,
         ..StoreOptions::default()
     }
-}
-
-/// A port that was free a moment ago: etcd takes no 0 for its peers.
-pub fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    listener.local_addr().expect("an address").port()
 }
 
 fn etcdctl(args: &[&str]) {

@@ -42,6 +42,16 @@ pub fn command() -> std::process::Command {
     command
 }
 
+/// A child that does not outlive its test, however that ends.
+pub struct Killed(pub std::process::Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 /// A port nothing listens on, outside the range from which the kernel serves `connect` and port 0,
 /// so that no test's outgoing connection takes it in between.
 pub fn free_port() -> u16 {

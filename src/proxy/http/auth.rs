@@ -90,7 +90,11 @@ impl Client {
             Out::Password => (401, challenge(auth)),
             Out::Ambiguous => (400, String::new()),
             Out::SourceIsBusy => (429, "Retry-After: 1\r\n".to_owned()),
-            Out::Busy => (503, "Retry-After: 1\r\n".to_owned()),
+            Out::Busy => {
+                // Not an upstream's doing.
+                self.trace.stop(Cause::Refused);
+                (503, "Retry-After: 1\r\n".to_owned())
+            }
             Out::Gone => {
                 self.trace.stop(Cause::ClientAbort);
                 return Err(Next::Close);

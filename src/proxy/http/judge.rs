@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::atomic::Ordering::Relaxed;
 
+use crate::accesslog::{Cause, Phase};
 use crate::balance::Outcome;
 use crate::plan::Service;
 use crate::proxy::buffers::Input;
@@ -65,6 +66,12 @@ impl Client {
             }
             verdict => verdict,
         };
+        if let Verdict::Deny { status } | Verdict::Answer { status, .. } = verdict
+            && status >= 500
+        {
+            // The status alone would tell the access log that an upstream failed.
+            self.trace.stop_in(Cause::Refused, Phase::Request);
+        }
         match verdict {
             Verdict::Pass => None,
             Verdict::Deny { status } => {
