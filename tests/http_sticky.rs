@@ -981,6 +981,32 @@ fn stickiness_comes_and_goes_with_its_key() {
 }
 
 #[test]
+fn a_service_in_its_last_good_form_goes_by_the_habits_that_hold_as_it_would_after_a_start() {
+    let origins = apps(["a"]);
+    let mut pointsman = start(&service(&origins).key("cookie", ""));
+    pointsman.put("services/web/balance", "leastcom");
+    pointsman.wait_for_status_words(&["services/web", "leastcom", "last-good"]);
+    pointsman.put("settings/compat", "kontena");
+    let name = |pointsman: &Pointsman| {
+        let set = set_cookie(&pointsman.get("h.test", "/"));
+        set.split('=').next().map(str::to_owned)
+    };
+    wait_until("the cookie's other name", || {
+        name(&pointsman).as_deref() == Some("KONTENA_SERVERID")
+    });
+    pointsman.wait_for_status_words(&["services/web", "leastcom", "last-good"]);
+    let running = pointsman.plan().dump;
+    pointsman.kill();
+    pointsman.start_again();
+    pointsman.wait_until_ready();
+    assert_eq!(pointsman.plan().dump, running);
+    pointsman.put("settings/compat", "");
+    wait_until("the cookie's own name", || {
+        name(&pointsman).as_deref() == Some("LB_SERVERID")
+    });
+}
+
+#[test]
 fn the_plan_shows_how_clients_stick() {
     let origins = apps(["a"]);
     let dump = |key: &str, value: &str| {

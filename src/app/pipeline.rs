@@ -107,6 +107,7 @@ impl Pipeline {
     pub(super) fn follow(&mut self, snapshot: &Snapshot) {
         let started = Instant::now();
         let rendered = self.renderer.update(snapshot);
+        let compat = self.habits().compat;
         let mut verdicts = self.verdicts(rendered);
         if std::mem::take(&mut self.unconfirmed) {
             let there = self.renderer.units();
@@ -119,7 +120,17 @@ impl Pipeline {
                     .collect::<Vec<_>>(),
             );
         }
-        let decision = self.court.decide(verdicts);
+        let mut read_again = Vec::new();
+        let habits = self.by_key.as_ref().unwrap_or(&self.defaults);
+        if habits.compat != compat {
+            read_again = self.court.read_again(|unit, text| {
+                let accepted = config::parse(unit, text, habits).ok()?;
+                matches!(accepted.unit, Unit::Service(_)).then_some(accepted.unit)
+            });
+        }
+        let mut decision = self.court.decide(verdicts);
+        // What was decided now goes over what was only read again.
+        decision.changes.splice(..0, read_again);
         let digest = digest_text(snapshot.digest());
         self.status.send_modify(|status| status.digest = digest);
         self.enforce(decision, snapshot.revision(), started);
@@ -212,12 +223,17 @@ impl Pipeline {
         let Some(compat) = new_compat(verdicts) else {
             return false;
         };
-        if compat == self.by_key.as_ref().unwrap_or(&self.defaults).compat {
+        if compat == self.habits().compat {
             return false;
         }
         let defaults = self.defaults.clone();
         self.by_key = (compat != defaults.compat).then_some(Balancer { compat, ..defaults });
         true
+    }
+
+    /// What services are read by.
+    fn habits(&self) -> &Balancer {
+        self.by_key.as_ref().unwrap_or(&self.defaults)
     }
 
     fn judge(

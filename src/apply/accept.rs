@@ -179,6 +179,41 @@ impl Court {
         self.settle(touched, was_refused)
     }
 
+    /// Reads again what was accepted, because habits hold by which it may mean something else: also
+    /// forms that serve on in place of a refused text, as a start from the saved config would. One that
+    /// cannot be read any more stays as it is. Gives what is to change in the plan.
+    pub fn read_again(
+        &mut self,
+        mut read: impl FnMut(&UnitName, &str) -> Option<Unit>,
+    ) -> Vec<Change> {
+        let mut changes = Vec::new();
+        for (name, standing) in &mut self.units {
+            let mut renew = |form: &mut Form| {
+                let Some(unit) = read(name, &form.text) else {
+                    return false;
+                };
+                let text = form.text.clone();
+                let renewed = Form { text, unit };
+                // Claims go by ports, and no habit is about ports.
+                let is_other = renewed.unit != form.unit && renewed.port() == form.port();
+                if is_other {
+                    *form = renewed;
+                }
+                is_other
+            };
+            if let Some(before) = &mut standing.before {
+                renew(before);
+            }
+            if let Some(accepted) = &mut standing.accepted
+                && renew(accepted)
+                && standing.serving == Serving::Accepted
+            {
+                changes.push((name.clone(), Some(accepted.unit.clone())));
+            }
+        }
+        changes
+    }
+
     /// Takes in that these units' ports could not be bound.
     pub fn bind_failed(&mut self, failures: Vec<(UnitName, Diagnostic)>) -> Decision {
         let mut touched = BTreeSet::new();
