@@ -164,3 +164,28 @@ fn every_field_is_documented() {
         }
     }
 }
+
+#[test]
+fn a_value_where_only_keys_below_are_read_draws_a_warning() {
+    let (units, diagnostics) = judge(&[
+        ("services/web/error_pages", b"<h1>"),
+        ("services/web/upstreams", b"10.0.0.1:80"),
+        ("tcp-services/db/upstreams", b"10.0.0.1:80"),
+        ("settings/error_pages", b"<h1>"),
+    ]);
+    assert_eq!(units.len(), 3);
+    let told: Vec<_> = diagnostics.iter().map(Diagnostic::to_string).collect();
+    for key in [
+        "services/web/error_pages",
+        "services/web/upstreams",
+        "tcp-services/db/upstreams",
+        "settings/error_pages",
+    ] {
+        let is_told = told.iter().any(|told| {
+            told.starts_with("warning: ")
+                && told.contains(&format!("(key {key})"))
+                && told.contains("only keys below it")
+        });
+        assert!(is_told, "{key} in {told:#?}");
+    }
+}

@@ -58,6 +58,13 @@ pub(super) fn line(
                 ));
             }
         },
+        // Nor is what may be the rest of one.
+        ["auth", ..] => {
+            return Err(Problem::new(
+                "stats auth is no user",
+                "write NAME:PASSWORD, with a backslash before a space in it",
+            ));
+        }
         ["realm", realm] if is_quotable(realm) => stats.realm = Some((*realm).to_owned()),
         // A line for a page that shows no version.
         ["hide-version"] => {}

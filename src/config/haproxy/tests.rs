@@ -1017,6 +1017,11 @@ fn tcp_services_the_balancer_and_its_globals_have_lines_of_their_own() {
         "stats auth secret",
         "stats auth is no user; write NAME:PASSWORD, at most 100 of them",
     );
+    // Half a password is not shown either.
+    all(
+        "stats auth joe:half secret",
+        "stats auth is no user; write NAME:PASSWORD, with a backslash before a space in it",
+    );
 
     let global = |text: &str, expected: &str| refused(Scope::Global, text, &[(1, expected)]);
     global(
