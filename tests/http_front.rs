@@ -268,12 +268,21 @@ fn the_page_and_the_csv_list_each_service_and_upstream_with_its_figures() {
         .without("health_check")
         .key("upstreams/x", "127.0.0.1:1 weight=7")
         .key("max_connections", "9");
+    let asked = Service::http("asked")
+        .hosts("asked.test")
+        .without("health_check")
+        .key(
+            "custom_settings",
+            "option httpchk HEAD /index.html HTTP/1.0",
+        )
+        .upstream(origin.addr());
     let closed = Service::http("closed")
         .hosts("closed.test")
         .key("maintenance", "true");
     let pointsman = builder(&origin)
         .service(&odd)
         .service(&checked)
+        .service(&asked)
         .service(&closed.upstream(origin.addr()))
         .setting("stats_uri", "/lbstats")
         .setting("stats_auth", "none")
@@ -283,6 +292,11 @@ fn the_page_and_the_csv_list_each_service_and_upstream_with_its_figures() {
     }
     wait_until("a check has failed", || {
         pointsman.get(HOST, "/lbstats;csv").text().contains("DOWN")
+    });
+    wait_until("what checks found is shown", || {
+        let page = pointsman.get(HOST, "/lbstats").text();
+        page.contains("HEAD /index.html answered 204")
+            && page.contains("connect: Connection refused")
     });
     let columns = |text: &str, service: &str, name: &str| -> Vec<String> {
         let lines = text.lines().map(|l| l.split(',').map(str::to_owned));

@@ -1,8 +1,8 @@
 //! What must survive a swap, by identity: a plan refers to these and never copies them.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crossbeam_utils::CachePadded;
 
@@ -109,6 +109,8 @@ pub struct UpstreamState {
     streak: AtomicU32,
     /// Whether it ever was `Up`: one that never was enters with its first good check.
     was_up: AtomicBool,
+    /// What the last check found, in words; empty before the first. For those who look, not for traffic.
+    last_check: Mutex<Box<str>>,
     hot: CachePadded<UpstreamHot>,
 }
 
@@ -128,6 +130,7 @@ impl UpstreamState {
             health: AtomicU8::new(0),
             streak: AtomicU32::new(0),
             was_up: AtomicBool::new(false),
+            last_check: Mutex::default(),
             hot: CachePadded::default(),
         };
         state.set_health(if is_checked {
@@ -191,6 +194,25 @@ impl UpstreamState {
 
     pub fn was_up(&self) -> bool {
         self.was_up.load(Relaxed)
+    }
+
+    /// Keeps what a check found; most find what the one before found.
+    pub fn note_check(&self, found: &str) {
+        let mut last = self
+            .last_check
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if &**last != found {
+            *last = found.into();
+        }
+    }
+
+    pub fn last_check(&self) -> Box<str> {
+        let last = self
+            .last_check
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        last.clone()
     }
 
     pub fn in_flight(&self) -> u32 {

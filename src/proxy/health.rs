@@ -171,6 +171,7 @@ async fn watch(watched: Watched, check: HealthCheck, queues: Arc<Queues>) {
         let reason = match &verdict {
             Ok(reason) | Err(reason) => reason.as_str(),
         };
+        watched.state.note_check(reason);
         let (service, upstream) = (&watched.service, &watched.upstream);
         let is_new = watched.state.health() == Health::Starting;
         match watched.state.judge(verdict.is_ok(), check.rise, check.fall) {

@@ -23,8 +23,8 @@ const COLUMNS: &str = "# pxname,svname,qcur,qmax,scur,smax,slim,stot,bin,bout,dr
 
 const STYLE: &str = "body{font:14px sans-serif;margin:1.5em}table{border-collapse:collapse}\
     td,th{padding:.2em .7em;text-align:right;border-bottom:1px solid #ddd}\
-    td:first-child,th:first-child,td:nth-child(2),th:nth-child(2),td:nth-child(3),th:nth-child(3)\
-    {text-align:left}.service{background:#eee;font-weight:bold}.DOWN{color:#b00}.UP{color:#070}";
+    td:first-child,th:first-child,td:nth-child(2),th:nth-child(2),td:nth-child(3),th:nth-child(3),\
+    td:nth-child(4),th:nth-child(4){text-align:left}.service{background:#eee;font-weight:bold}.DOWN{color:#b00}.UP{color:#070}";
 
 /// The figures of one line, whichever form it takes.
 struct Line<'a> {
@@ -44,6 +44,8 @@ struct Line<'a> {
     answers: Option<[u64; 5]>,
     /// Upstreams that are up.
     active: usize,
+    /// What the last health check found.
+    last_check: Box<str>,
     limit: Option<u32>,
 }
 
@@ -57,7 +59,7 @@ pub(super) fn html(generation: &Generation, shared: &Shared) -> String {
     let _ = write!(
         page,
         "<p>generation {}, revision {}, services {}, connections {}, requests refused {}</p>\
-         <table><tr><th>service</th><th>upstream</th><th>status</th><th>weight</th><th>in flight</th>\
+         <table><tr><th>service</th><th>upstream</th><th>status</th><th>last check</th><th>weight</th><th>in flight</th>\
          <th>queued</th><th>served</th><th>connect failures</th><th>failures</th>\
          <th>turned away</th><th>2xx</th><th>3xx</th><th>4xx</th><th>5xx</th></tr>",
         generation.id,
@@ -87,10 +89,12 @@ fn html_line(line: &Line<'_>, page: &mut String) {
         let _ = write!(page, " {}", member.address);
     }
     let class = if line.status == "UP" { "UP" } else { "DOWN" };
+    let _ = write!(page, "</td><td class=\"{class}\">{}</td><td>", line.status);
+    escape(&line.last_check, page);
     let _ = write!(
         page,
-        "</td><td class=\"{class}\">{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td>",
-        line.status, line.weight, line.in_flight, line.queued, line.total, line.connect_failures,
+        "</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td>",
+        line.weight, line.in_flight, line.queued, line.total, line.connect_failures,
     );
     match line.answers {
         Some([_, ok, moved, client, server]) => {
@@ -205,6 +209,7 @@ impl<'a> Line<'a> {
             turned_away: 0,
             answers: None,
             active: usize::from(state.health() == Health::Up),
+            last_check: state.last_check(),
             limit: None,
         }
     }
@@ -235,6 +240,7 @@ impl<'a> Line<'a> {
             turned_away: state.turned_away(),
             answers: Some(answers),
             active,
+            last_check: Box::default(),
             limit: service.config.max_connections,
         }
     }
