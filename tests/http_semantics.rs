@@ -1075,6 +1075,36 @@ fn a_full_service_queues_and_then_answers_503() {
 }
 
 #[test]
+fn connections_above_the_balancers_limit_wait_until_one_ends() {
+    let origin = Origin::saying("served");
+    let pointsman = Pointsman::builder()
+        .service(&Service::http("web").hosts("h.test").upstream(origin.addr()))
+        .setting("max_connections", "2")
+        .start();
+    let (mut first, mut second) = (pointsman.client(), pointsman.client());
+    assert_eq!(first.get("h.test", "/").text(), "served");
+    assert_eq!(second.get("h.test", "/").text(), "served");
+    // Enough of them that every worker has some, also one that had nothing to do until now.
+    let mut waiting: Vec<Client> = (0..8).map(|_| pointsman.client()).collect();
+    for client in &mut waiting {
+        client.send("GET / HTTP/1.1\r\nHost: h.test\r\nConnection: close\r\n\r\n");
+    }
+    std::thread::sleep(Duration::from_millis(300));
+    for client in &mut waiting {
+        assert!(client.is_silent_for(Duration::from_millis(1)));
+    }
+    drop(first);
+    for client in &mut waiting {
+        assert_eq!(client.response().text(), "served");
+    }
+    assert_eq!(
+        second.get("h.test", "/").text(),
+        "served",
+        "who is in stays"
+    );
+}
+
+#[test]
 fn a_client_that_resets_frees_its_place_though_its_upstream_hangs() {
     let gate = Gate::default();
     let of_script = gate.clone();

@@ -284,7 +284,7 @@ pub struct Balancer {
     /// `max_body_size`: bytes of a request body, default none. 413.
     pub max_body_size: Option<u64>,
     /// `max_connections`: client connections over all listeners, default 100000. Beyond it new
-    /// connections wait in the kernel's backlog.
+    /// connections wait: one in the hand of each worker, the rest in the kernel's backlog.
     pub max_connections: u32,
     /// `max_queue`: default for services, 1024.
     pub max_queue: u32,

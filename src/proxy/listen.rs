@@ -98,13 +98,8 @@ pub(crate) async fn accept_all(
             return;
         }
     };
-    loop {
-        if !worker.has_room() {
-            tokio::select! {
-                _ = &mut stop => break,
-                () = tokio::time::sleep(PAUSE / 10) => continue,
-            }
-        }
+    let mut stopped = false;
+    while !stopped {
         let accepted = tokio::select! {
             biased;
             accepted = listener.accept() => accepted,
@@ -112,6 +107,14 @@ pub(crate) async fn accept_all(
         };
         match accepted {
             Ok((stream, peer)) => {
+                // Asked of each connection that came: while this worker waited for it, the
+                // others may have filled the last place. It waits here, the rest in the kernel.
+                while !stopped && !worker.has_room() {
+                    tokio::select! {
+                        _ = &mut stop => stopped = true,
+                        () = tokio::time::sleep(PAUSE / 10) => {}
+                    }
+                }
                 worker.welcome(Accepted {
                     stream,
                     peer,
