@@ -643,6 +643,13 @@ fn connections_that_never_ask_have_no_line() {
     kept.assert_closed();
     let lines = logged.lines(1);
     assert!(lines[0].contains("/only"), "{lines:?}");
+    let status = logged.pointsman.status();
+    assert_eq!(status["rejected"], 0, "{status}");
+    let services = status["services"].as_array().expect("a list");
+    assert!(services.iter().all(|s| s["failures"] == 0), "{status}");
+    // What is counted for them is counted for others.
+    Client::connect(addr).send("no request\r\n\r\n").rest();
+    assert_eq!(logged.pointsman.status()["rejected"], 1);
 }
 
 #[test]

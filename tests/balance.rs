@@ -227,7 +227,12 @@ fn an_upstream_that_fails_its_http_check_gets_nothing_until_it_passes_again() {
     wait_until("a to be left alone", || {
         !shares(&pointsman, 10).contains_key("a")
     });
-    assert!(pointsman.log().contains('a'), "a health change is logged");
+    let address = a.addr().to_string();
+    wait_until("the change to be logged", || {
+        let log = pointsman.log();
+        let mut lines = log.lines();
+        lines.any(|l| l.contains("upstream is down") && l.contains(&address))
+    });
     of_b.store(false, Ordering::Relaxed);
     pointsman.wait_for_status("h.test", "/", 503);
     of_a.store(true, Ordering::Relaxed);
@@ -235,6 +240,27 @@ fn an_upstream_that_fails_its_http_check_gets_nothing_until_it_passes_again() {
     wait_until("only a to be used", || {
         shares(&pointsman, 10).get("a") == Some(&10)
     });
+}
+
+#[test]
+fn a_health_check_asks_at_a_port_of_its_own_where_one_is_given() {
+    let works = Arc::new(AtomicBool::new(true));
+    let (a, door) = (saying_name("a"), checked("door", &works));
+    let service = with_checks(service("roundrobin", &[&a]))
+        .key("health_check_uri", "/health")
+        .key("health_check_port", &door.addr().port().to_string());
+    let pointsman = start(&service);
+    pointsman.wait_for_status("h.test", "/", 200);
+    works.store(false, Ordering::Relaxed);
+    pointsman.wait_for_status("h.test", "/", 503);
+    works.store(true, Ordering::Relaxed);
+    pointsman.wait_for_status("h.test", "/", 200);
+    let asked = |origin: &Origin, target: &str| {
+        let requests = origin.requests();
+        requests.iter().any(|r| r.head.target() == target)
+    };
+    assert!(asked(&door, "/health") && !asked(&door, "/"));
+    assert!(asked(&a, "/") && !asked(&a, "/health"));
 }
 
 #[test]

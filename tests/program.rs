@@ -3,12 +3,12 @@
 mod support;
 
 use std::fs;
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::process::{Output, Stdio};
 
 use serde_json::Value;
-use support::client::get;
+use support::client::{Client, get};
 use support::origin::Origin;
 use support::pointsman::{Pointsman, Service};
 use support::{Killed, command, free_port, wait_until};
@@ -435,6 +435,26 @@ fn a_taken_address_is_told_at_the_start_with_its_flag() {
         assert_eq!(err(&output), message);
         assert_eq!(output.status.code(), Some(2));
     }
+}
+
+#[test]
+fn it_is_reached_at_the_addresses_it_was_given_and_at_no_other() {
+    let origin = Origin::saying("inside");
+    let inside = SocketAddr::from(([127, 0, 0, 9], free_port()));
+    let pointsman = Pointsman::builder()
+        .service(
+            &Service::http("web")
+                .hosts("web.test")
+                .upstream(origin.addr()),
+        )
+        .args(&["--http", &inside.to_string()])
+        .start();
+    assert_eq!(get(inside, "web.test", "/").text(), "inside");
+    let outside = [[127, 0, 0, 1], [127, 0, 0, 10]];
+    for address in outside.map(|ip| SocketAddr::from((ip, inside.port()))) {
+        assert!(Client::try_connect(address).is_err(), "{address}");
+    }
+    assert_eq!(pointsman.get("web.test", "/").text(), "inside");
 }
 
 #[test]

@@ -165,6 +165,31 @@ fn every_field_is_documented() {
     }
 }
 
+/// `docs/coming_from.md` names the test that shows each claim, as `file::name`.
+#[test]
+fn what_is_claimed_for_those_who_come_from_others_has_its_test() {
+    let claims = include_str!("../docs/coming_from.md");
+    let tests = |file: &str| {
+        let path = format!("{}/tests/{file}.rs", env!("CARGO_MANIFEST_DIR"));
+        std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{path}: {e}"))
+    };
+    for row in claims.lines().filter(|line| line.starts_with("| ")) {
+        let shown = row.trim_end_matches(" |").rsplit(" | ").next();
+        let shown = shown.expect("a last column");
+        if shown == "seen in" {
+            continue;
+        }
+        for name in shown.split(", ") {
+            let (file, name) = name
+                .trim_matches('`')
+                .split_once("::")
+                .unwrap_or_else(|| panic!("no test in {row}"));
+            let heading = format!("#[test]\nfn {name}() {{");
+            assert!(tests(file).contains(&heading), "no test {file}::{name}");
+        }
+    }
+}
+
 #[test]
 fn a_value_where_only_keys_below_are_read_draws_a_warning() {
     let (units, diagnostics) = judge(&[
