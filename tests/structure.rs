@@ -18,6 +18,7 @@ const FLOORS: &[(u8, &[&str])] = &[
             "rules",
             "password",
             "accesslog",
+            "tls",
         ],
     ),
     (2, &["store", "render", "config", "link"]),
@@ -30,7 +31,7 @@ const FLOORS: &[(u8, &[&str])] = &[
 /// Stands aside: an upstream for demos and tests. Only the command line names it.
 const ASIDE: &str = "whoami";
 
-const PURE: &[&str] = &["config", "balance", "plan", "rules", "password"];
+const PURE: &[&str] = &["config", "balance", "plan", "rules", "password", "tls"];
 const NOT_PURE: &[&str] = &[
     "std::fs",
     "std::process",
