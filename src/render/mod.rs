@@ -1,7 +1,7 @@
 //! Snapshot to unit texts.
 //!
 //! [`Templates`] are the built-in ones and those of a directory, each said to be rendered once or
-//! for each directory of a pattern. A [`Renderer`] keeps what it rendered, and what each render
+//! for each directory or key of a pattern. A [`Renderer`] keeps what it rendered, and what each render
 //! read, as a build tool does: the next snapshot costs what changed in it. What the texts mean is
 //! not known here.
 //!

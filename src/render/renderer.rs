@@ -24,10 +24,19 @@ pub struct Renderer {
 }
 
 struct Unit {
-    /// Whether the unit stands for the directory of its name, or for the whole tree.
-    has_directory: bool,
+    kind: Kind,
     reads: UnitReads,
     outcome: Outcome,
+}
+
+/// What a unit stands for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    WholeTree,
+    /// The directory of its name.
+    Directory,
+    /// The key of its name.
+    Key,
 }
 
 enum Outcome {
@@ -108,8 +117,11 @@ impl Renderer {
     /// it is the key of that name among what the unit read.
     pub fn key_of(&self, unit: &str, field: &str) -> Option<String> {
         let state = self.units.get(unit)?;
+        if state.kind == Kind::Key {
+            return self.last.get(unit).map(|_| unit.to_owned());
+        }
         let path = field.replacen('.', "/", 1);
-        if state.has_directory {
+        if state.kind == Kind::Directory {
             let key = format!("{unit}/{path}");
             if self.last.get(&key).is_some() {
                 return Some(key);
@@ -152,6 +164,16 @@ impl Renderer {
                 }
             }
         }
+        for (_, glob) in self.templates.each_key() {
+            if self.last.get(glob).is_some() {
+                plan.render(UnitName::from(glob));
+            }
+            for (key, _) in self.last.under(pattern::base(glob)) {
+                if self.templates.for_key(key).is_some() {
+                    plan.render(UnitName::from(&**key));
+                }
+            }
+        }
         for unit in self.units.keys() {
             if !plan.dirty.contains(unit) {
                 plan.remove(unit.clone());
@@ -165,20 +187,16 @@ impl Renderer {
                 let Some(dir) = pattern::directory(glob, &change.key) else {
                     continue;
                 };
-                let is_known = self.units.contains_key(dir);
-                match (is_known, between.new.has_dir(dir)) {
-                    (false, true) => plan.render(UnitName::from(dir)),
-                    (true, false) if self.is_directory_unit(dir) => {
-                        plan.remove(UnitName::from(dir));
-                    }
-                    _ => {}
-                }
+                self.plan_unit(dir, between.new, plan);
+            }
+            if self.templates.for_key(&change.key).is_some() {
+                self.plan_unit(&change.key, between.new, plan);
             }
         }
         for (at, _) in change.key.match_indices('/') {
             let dir = &change.key[..at];
             if let Some((name, unit)) = self.units.get_key_value(dir)
-                && unit.has_directory
+                && unit.kind == Kind::Directory
                 && unit.reads.own.see(dir, change, between)
             {
                 plan.render(name.clone());
@@ -189,8 +207,32 @@ impl Renderer {
         }
     }
 
-    fn is_directory_unit(&self, name: &str) -> bool {
-        self.units.get(name).is_some_and(|unit| unit.has_directory)
+    /// Whether a directory or key that came or went makes a unit of its name come, go or stand for
+    /// something else.
+    fn plan_unit(&self, name: &str, new: &Snapshot, plan: &mut Plan) {
+        let known = self.units.get(name).map(|unit| unit.kind);
+        let wanted = self.asked_for(name, new).map(|(_, kind)| kind);
+        match wanted {
+            Some(_) if wanted != known => plan.render(UnitName::from(name)),
+            None if known.is_some() => plan.remove(UnitName::from(name)),
+            _ => {}
+        }
+    }
+
+    /// The template file of a unit and what it stands for, if anything asks for it. Where a directory and
+    /// a key have one name, the directory has it.
+    fn asked_for(&self, name: &str, snapshot: &Snapshot) -> Option<(&str, Kind)> {
+        let mut once = self.templates.once();
+        if let Some((file, _)) = once.find(|(_, unit)| *unit == name) {
+            return Some((file, Kind::WholeTree));
+        }
+        if let Some(file) = self.templates.for_directory(name)
+            && snapshot.has_dir(name)
+        {
+            return Some((file, Kind::Directory));
+        }
+        let file = self.templates.for_key(name)?;
+        snapshot.get(name).map(|_| (file, Kind::Key))
     }
 
     fn carry_out(&mut self, plan: Plan) -> Rendered {
@@ -208,18 +250,10 @@ impl Renderer {
     }
 
     fn render(&mut self, name: UnitName, rendered: &mut Rendered) {
-        let once = self
-            .templates
-            .once()
-            .find(|(_, unit)| *unit == name.as_str());
-        let (file, has_directory) = match once {
-            Some((file, _)) => (file, false),
-            None => match self.templates.for_directory(name.as_str()) {
-                Some(file) => (file, true),
-                None => return,
-            },
+        let Some((file, kind)) = self.asked_for(name.as_str(), &self.last) else {
+            return;
         };
-        let dir = has_directory.then_some(name.as_str());
+        let dir = (kind == Kind::Directory).then_some(name.as_str());
         let attempt = attempt(&self.templates, file, &name, dir, &self.last);
         rendered.rendered += 1;
         let before = self.units.remove(&name);
@@ -254,7 +288,7 @@ impl Renderer {
             }
         };
         let unit = Unit {
-            has_directory,
+            kind,
             reads,
             outcome,
         };

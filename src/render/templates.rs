@@ -39,6 +39,8 @@ pub(super) enum Renders {
     Once(String),
     /// Each directory that matches the pattern; the unit is called what the directory is.
     Each(String),
+    /// Each key that matches the pattern; the unit is called what the key is.
+    EachKey(String),
     /// Nothing by itself: other templates include it.
     Included,
 }
@@ -47,6 +49,10 @@ const BUILT_IN: &[(&str, &str)] = &[
     (
         "balancer.tera",
         include_str!("../../templates/balancer.tera"),
+    ),
+    (
+        "certificate.tera",
+        include_str!("../../templates/certificate.tera"),
     ),
     (
         "http-service.tera",
@@ -121,6 +127,25 @@ impl Templates {
             .iter()
             .filter_map(|(name, file)| match &file.renders {
                 Renders::Each(pattern) => Some((name.as_str(), pattern.as_str())),
+                _ => None,
+            })
+    }
+
+    /// The template that renders a key: the first by file name whose pattern matches.
+    pub(super) fn for_key(&self, key: &str) -> Option<&str> {
+        // A key that ends with a slash has no name.
+        let is_named = key.split('/').all(|segment| !segment.is_empty());
+        self.each_key()
+            .find(|(_, pattern)| is_named && pattern::matches(pattern, key))
+            .map(|(file, _)| file)
+    }
+
+    /// Patterns of keys, by file name.
+    pub(super) fn each_key(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.files
+            .iter()
+            .filter_map(|(name, file)| match &file.renders {
+                Renders::EachKey(pattern) => Some((name.as_str(), pattern.as_str())),
                 _ => None,
             })
     }
@@ -226,7 +251,7 @@ impl File {
                 return Err(refuse(
                     1,
                     "it has no front matter, so the built-in template stays",
-                    "start it with three lines: ---, then once: NAME or each: PATTERN, then ---",
+                    "start it with three lines: ---, then once: NAME, each: PATTERN or each_key: PATTERN, then ---",
                 ));
             }
             return Ok(File {
@@ -245,7 +270,7 @@ impl File {
                     return Err(refuse(
                         number,
                         "the front matter does not say what to render",
-                        "write once: NAME or each: PATTERN between the two lines",
+                        "write once: NAME, each: PATTERN or each_key: PATTERN between the two lines",
                     ));
                 };
                 return Ok(File {
@@ -260,7 +285,8 @@ impl File {
             let said = match line.split_once(':').map(|(k, v)| (k.trim(), v.trim())) {
                 Some(("once", unit)) if is_unit_name(unit) => Renders::Once(unit.to_owned()),
                 Some(("each", glob)) if is_pattern(glob) => Renders::Each(glob.to_owned()),
-                Some(("once" | "each", value)) => {
+                Some(("each_key", glob)) if is_pattern(glob) => Renders::EachKey(glob.to_owned()),
+                Some(("once" | "each" | "each_key", value)) => {
                     return Err(refuse(
                         number,
                         &format!("{} is no name or pattern", quoted(value)),
@@ -271,7 +297,7 @@ impl File {
                     return Err(refuse(
                         number,
                         &format!("{} means nothing in the front matter", quoted(line)),
-                        "write once: NAME or each: PATTERN",
+                        "write once: NAME, each: PATTERN or each_key: PATTERN",
                     ));
                 }
             };

@@ -161,9 +161,9 @@ fn only_units_that_read_a_change_are_rendered_again() {
         (1, vec!["services/a"])
     );
 
-    // Nothing reads deeper than upstreams/*, and nothing reads certs.
+    // Nothing reads deeper than upstreams/*, and nothing reads others.
     snapshot.put("services/a/upstreams/3/deep", "x");
-    snapshot.put("certs/x", "y");
+    snapshot.put("others/x", "y");
     let rendered = renderer.update(&snapshot);
     assert_eq!(rendered.rendered, 0);
     assert!(rendered.is_empty());
@@ -662,4 +662,69 @@ proptest! {
         let (mut renderer, _, _dir) = with(&[("x.tera", &format!("---\nonce: x\n---\n{text}"))]);
         renderer.update(&tree(&[("a", "b")]));
     }
+}
+
+#[test]
+fn a_key_that_matches_is_a_unit_of_its_own() {
+    let file = "---\neach_key: certs/*\n---\n{{ unit }} {{ name }} {{ getv(key=\"/\" ~ unit) }}";
+    let (mut renderer, problems, _dir) = with(&[("certificate.tera", file)]);
+    assert_eq!(problems, [""; 0]);
+    let units = |rendered: &Rendered| {
+        let changed = rendered
+            .changed
+            .iter()
+            .map(|text| format!("+{}", text.unit));
+        let removed = rendered.removed.iter().map(|unit| format!("-{unit}"));
+        changed.chain(removed).collect::<Vec<_>>()
+    };
+    let mut keys = tree(&[
+        ("certs/a", "1"),
+        ("certs/b/x", "2"),
+        ("certs/", "3"),
+        ("certs", "4"),
+        ("settings/retries", "1"),
+    ]);
+    assert_eq!(units(&renderer.update(&keys)), ["+balancer", "+certs/a"]);
+    assert_eq!(
+        renderer.text("certs/a").as_deref(),
+        Some("\"certs/a\" \"a\" \"1\"")
+    );
+    assert_eq!(
+        renderer.key_of("certs/a", "pem").as_deref(),
+        Some("certs/a")
+    );
+    keys.put("certs/a", "5");
+    keys.put("certs/c", "6");
+    keys.put("certs/c/y", "no template for a directory");
+    assert_eq!(units(&renderer.update(&keys)), ["+certs/a", "+certs/c"]);
+    keys.remove("certs/a");
+    keys.remove("certs/c/y");
+    let rendered = renderer.update(&keys);
+    assert_eq!(units(&rendered), ["-certs/a"]);
+    assert_eq!(rendered.rendered, 0);
+}
+
+#[test]
+fn a_directory_goes_over_a_key_of_its_name_whichever_came_first() {
+    let files = [
+        ("key.tera", "---\neach_key: x/*\n---\nkey"),
+        ("dir.tera", "---\neach: x/*\n---\ndir"),
+    ];
+    let (mut renderer, problems, _dir) = with(&files);
+    assert_eq!(problems, [""; 0]);
+    let mut keys = tree(&[("x/a", "1")]);
+    let mut text = |keys: &Snapshot| {
+        renderer.update(keys);
+        renderer.text("x/a").map(|text| text.to_string())
+    };
+    assert_eq!(text(&keys).as_deref(), Some("key"));
+    keys.put("x/a/b", "2");
+    assert_eq!(text(&keys).as_deref(), Some("dir"));
+    keys.remove("x/a");
+    assert_eq!(text(&keys).as_deref(), Some("dir"));
+    keys.put("x/a", "1");
+    keys.remove("x/a/b");
+    assert_eq!(text(&keys).as_deref(), Some("key"));
+    keys.remove("x/a");
+    assert_eq!(text(&keys), None);
 }
