@@ -1,5 +1,6 @@
 //! Names that are easily confused get a type of their own. All are cheap to clone.
 
+use std::cmp::Ordering;
 use std::fmt;
 use std::sync::Arc;
 
@@ -57,6 +58,107 @@ name! {
 }
 
 name! {
+    /// A certificate, as its key calls it: the last part of `certs/<name>`.
+    CertificateName
+}
+
+name! {
     /// One address of a service, as its key calls it: the last part of `upstreams/<instance>`.
     UpstreamName
+}
+
+/// The order that people expect of names with numbers in them: `cert2` before `cert10`.
+///
+/// Runs of digits compare as numbers, everything else byte by byte; names that are equal by that
+/// (`cert2` and `cert02`) compare as texts, so that two different names are never equal.
+pub fn natural(a: &str, b: &str) -> Ordering {
+    let (mut rest_a, mut rest_b) = (a.as_bytes(), b.as_bytes());
+    loop {
+        let (Some(first_a), Some(first_b)) = (rest_a.first(), rest_b.first()) else {
+            return rest_a.len().cmp(&rest_b.len()).then_with(|| a.cmp(b));
+        };
+        let order = if first_a.is_ascii_digit() && first_b.is_ascii_digit() {
+            let (number_a, number_b) = (number(&mut rest_a), number(&mut rest_b));
+            let by_length = number_a.len().cmp(&number_b.len());
+            by_length.then_with(|| number_a.cmp(number_b))
+        } else {
+            (rest_a, rest_b) = (&rest_a[1..], &rest_b[1..]);
+            first_a.cmp(first_b)
+        };
+        if order.is_ne() {
+            return order;
+        }
+    }
+}
+
+/// The digits at the start, without leading zeros, cut off.
+fn number<'a>(rest: &mut &'a [u8]) -> &'a [u8] {
+    let all = *rest;
+    let end = all.iter().position(|b| !b.is_ascii_digit());
+    let (digits, after) = all.split_at(end.unwrap_or(all.len()));
+    *rest = after;
+    let zeros = digits.iter().take_while(|b| **b == b'0').count();
+    &digits[zeros..]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_in_names_count_as_numbers() {
+        let mut names = vec![
+            "cert10",
+            "cert2",
+            "cert",
+            "a",
+            "cert2b",
+            "cert02",
+            "cert1_gen",
+            "cert10_gen",
+            "b10a2",
+            "b10a10",
+            "SSL_CERT_x",
+            "cert99999999999999999999",
+            "cert100000000000000000000",
+            "",
+        ];
+        names.sort_by(|a, b| natural(a, b));
+        assert_eq!(
+            names,
+            [
+                "",
+                "SSL_CERT_x",
+                "a",
+                "b10a2",
+                "b10a10",
+                "cert",
+                "cert1_gen",
+                "cert02",
+                "cert2",
+                "cert2b",
+                "cert10",
+                "cert10_gen",
+                "cert99999999999999999999",
+                "cert100000000000000000000",
+            ]
+        );
+    }
+
+    #[test]
+    fn the_order_is_one_for_every_three_names() {
+        let names = [
+            "", "0", "00", "1", "01", "a", "a0", "a00", "a1", "a01", "a10", "a1a", "a01b", "-", "~",
+        ];
+        for a in names {
+            for b in names {
+                assert_eq!(natural(a, b), natural(b, a).reverse());
+                assert_eq!(natural(a, b).is_eq(), a == b);
+                for c in names {
+                    let falls = natural(a, b).is_lt() && natural(b, c).is_lt();
+                    assert!(!falls || natural(a, c).is_lt(), "{a} {b} {c}");
+                }
+            }
+        }
+    }
 }

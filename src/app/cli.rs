@@ -335,6 +335,10 @@ pub struct SettingArgs {
     /// x-upstream-addr, x-upstream-response-time, or none [default: x-request-id]
     #[arg(long, env = "LB_INFO_HEADERS", value_name = "NAMES")]
     pub info_headers: Option<String>,
+    /// The certificate for clients that ask for no name, or for one that none has, as its key calls it
+    /// [default: the first by name]
+    #[arg(long, env = "LB_SSL_DEFAULT_CERTIFICATE", value_name = "NAME")]
+    pub ssl_default_certificate: Option<String>,
 }
 
 #[derive(Debug, Args)]

@@ -489,7 +489,7 @@ pub(super) fn new_compat(verdicts: &[(UnitName, Verdict)]) -> Option<Compat> {
     verdicts.iter().find_map(|(_, verdict)| match verdict {
         Verdict::Good { unit, .. } => match &**unit {
             Unit::Balancer(balancer) => Some(balancer.compat),
-            Unit::Service(_) => None,
+            Unit::Service(_) | Unit::Certificate(_) | Unit::Ignored => None,
         },
         _ => None,
     })

@@ -160,7 +160,7 @@ fn told_of_flag(problem: &Diagnostic) -> String {
 
 impl SettingArgs {
     /// Each flag under the name of its key.
-    fn flags(&self) -> [(&'static str, Option<&str>); 28] {
+    fn flags(&self) -> [(&'static str, Option<&str>); 29] {
         [
             ("compat", self.compat.as_deref()),
             ("timeout_head", self.timeout_head.as_deref()),
@@ -190,6 +190,10 @@ impl SettingArgs {
             ("access_log_format", self.access_log_format.as_deref()),
             ("access_log_sample", self.access_log_sample.as_deref()),
             ("info_headers", self.info_headers.as_deref()),
+            (
+                "ssl_default_certificate",
+                self.ssl_default_certificate.as_deref(),
+            ),
         ]
     }
 }

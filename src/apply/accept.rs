@@ -42,7 +42,7 @@ impl Form {
                 Mode::Tcp { external_port } => Some(external_port),
                 Mode::Http(_) => None,
             },
-            Unit::Balancer(_) => None,
+            Unit::Balancer(_) | Unit::Certificate(_) | Unit::Ignored => None,
         }
     }
 
@@ -53,7 +53,7 @@ impl Form {
                 let policy = service.policy.as_ref();
                 policy.is_none_or(|policy| policy.auth.is_none())
             }
-            Unit::Balancer(_) => false,
+            Unit::Balancer(_) | Unit::Certificate(_) | Unit::Ignored => false,
         }
     }
 }

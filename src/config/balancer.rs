@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::access;
 use super::accesslog;
 use super::custom;
-use super::fields::Fields;
+use super::fields::{self, Fields};
 use super::front;
 use super::haproxy::Scope;
 use super::info;
@@ -15,6 +15,7 @@ use super::pages;
 use super::service::{CONNECTIONS, MAX_QUEUE, RETRIES};
 use super::unit::{Balancer, Timeouts};
 use super::values::{self, Problem};
+use crate::names::CertificateName;
 
 /// Every field the balancer may have, in the order of `docs/config.md`.
 pub const BALANCER_FIELDS: &[&str] = &[
@@ -48,6 +49,7 @@ pub const BALANCER_FIELDS: &[&str] = &[
     "access_log_format",
     "access_log_sample",
     "info_headers",
+    "ssl_default_certificate",
 ];
 
 /// A wait that ends: long enough for any long poll, short enough that nothing is held for ever.
@@ -135,6 +137,11 @@ pub(super) fn balancer(fields: &mut Fields<'_>, defaults: &Balancer) -> Balancer
         access_log: accesslog::settings(fields, defaults),
         log_files: defaults.log_files.clone(),
         info_headers: info::headers(fields).unwrap_or(defaults.info_headers),
+        ssl_default_certificate: fields
+            .read("ssl_default_certificate", |text| {
+                fields::name(text).map(CertificateName::from)
+            })
+            .or_else(|| defaults.ssl_default_certificate.clone()),
     }
 }
 

@@ -4,14 +4,15 @@
 //! line, column, field and what to do. A `Unit` exists only if it is valid. Nothing here knows keys,
 //! templates, sockets or time.
 //!
-//! The text has one top-level field, `service` or `balancer`, with flat fields below it that are
-//! called what the keys are called. `docs/config.md` lists them.
+//! The text has one top-level field, `service`, `certificate` or `balancer`, with flat fields below it
+//! that are called what the keys are called. `docs/config.md` lists them.
 
 mod access;
 mod accesslog;
 mod address;
 mod auth;
 mod balancer;
+mod certificate;
 mod custom;
 mod fields;
 mod front;
@@ -35,6 +36,7 @@ pub mod values;
 pub use access::Access;
 pub use auth::{BasicAuth, User, Users, asks_for_password};
 pub use balancer::BALANCER_FIELDS;
+pub use certificate::{CERTIFICATE_FIELDS, Certificate};
 pub use front::{Front, Stats, StatsUsers};
 pub use headers::HostHeader;
 pub use pages::{ErrorPage, ErrorPages, PAGE_STATUSES};
@@ -56,6 +58,8 @@ pub const LIMITS: Limits = Limits {
     nodes: 20_000,
 };
 
+const STARTS: &str = "it starts with service:, certificate: or balancer:";
+
 /// A unit that may go live, and what is worth telling about it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Accepted {
@@ -65,7 +69,7 @@ pub struct Accepted {
 
 /// The unit that `text` describes, or everything that is wrong with it (warnings included), in the
 /// order of the text. `defaults` is the balancer as the command line made it: the `balancer` unit
-/// overrides its fields, and services look only at its `compat`.
+/// overrides its fields, and the others look only at its `compat`.
 pub fn parse(
     unit: &UnitName,
     text: &str,
@@ -94,7 +98,7 @@ fn top(root: &yaml::Node, diagnostics: &mut Vec<Diagnostic>, defaults: &Balancer
         diagnostics.push(
             Diagnostic::error("wrong-type", "the text has no fields")
                 .at(root.line, root.column)
-                .help("it starts with service: or balancer:"),
+                .help(STARTS),
         );
         return None;
     };
@@ -118,7 +122,7 @@ fn top(root: &yaml::Node, diagnostics: &mut Vec<Diagnostic>, defaults: &Balancer
         diagnostics.push(
             Diagnostic::error("empty", "the text has no fields")
                 .at(root.line, root.column)
-                .help("it starts with service: or balancer:"),
+                .help(STARTS),
         );
     }
     unit
@@ -138,8 +142,14 @@ fn one(entry: &Entry, diagnostics: &mut Vec<Diagnostic>, defaults: &Balancer) ->
             diagnostics.append(&mut fields.finish());
             Some(Unit::Balancer(balancer))
         }
+        "certificate" => {
+            let mut fields = Fields::new(entry, CERTIFICATE_FIELDS);
+            let unit = certificate::certificate(&mut fields, defaults.compat);
+            diagnostics.append(&mut fields.finish());
+            unit
+        }
         other => {
-            let problem = unknown_word(other, &["service", "balancer"]);
+            let problem = unknown_word(other, &["service", "certificate", "balancer"]);
             let diagnostic =
                 Diagnostic::error("unknown-field", format!("unit {}", problem.message))
                     .at(entry.line, entry.column)

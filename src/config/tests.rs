@@ -215,11 +215,11 @@ fn texts_that_are_no_unit_say_so() {
     check("", &["error:1:1: the text is empty"]);
     check(
         "hello",
-        &["error:1:1: the text has no fields; it starts with service: or balancer:"],
+        &["error:1:1: the text has no fields; it starts with service:, certificate: or balancer:"],
     );
     check(
         "{}",
-        &["error:1:1: the text has no fields; it starts with service: or balancer:"],
+        &["error:1:1: the text has no fields; it starts with service:, certificate: or balancer:"],
     );
     check(
         "servise: {name: web}",

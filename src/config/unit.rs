@@ -14,6 +14,7 @@ use ipnet::IpNet;
 
 use super::access::Access;
 use super::auth::BasicAuth;
+use super::certificate::Certificate;
 use super::front::Front;
 use super::headers::HostHeader;
 pub use super::host_regex::HostRegex;
@@ -22,7 +23,7 @@ use super::redirects::Redirects;
 use super::sticky::Sticky;
 use crate::accesslog;
 pub use crate::balance::Balance;
-use crate::names::{ServiceName, UpstreamName};
+use crate::names::{CertificateName, ServiceName, UpstreamName};
 use crate::rules::{Condition, Pattern, Range, Rules};
 
 /// One accepted unit.
@@ -30,6 +31,9 @@ use crate::rules::{Condition, Pattern, Range, Rules};
 pub enum Unit {
     Balancer(Balancer),
     Service(Service),
+    Certificate(Certificate),
+    /// Says nothing here: a flag that another balancer left behind.
+    Ignored,
 }
 
 /// Something to balance to, with everything its keys say.
@@ -305,6 +309,9 @@ pub struct Balancer {
     pub log_files: LogFiles,
     /// `info_headers`: what clients are told besides the answer.
     pub info_headers: InfoHeaders,
+    /// `ssl_default_certificate`: for clients that ask for no name, or for one that no certificate has.
+    /// `None`: the first by name.
+    pub ssl_default_certificate: Option<CertificateName>,
 }
 
 /// Which files lines may go to. A flag is the operator's own word; a key may be anybody's who
@@ -398,6 +405,7 @@ impl Default for Balancer {
             access_log: accesslog::Settings::default(),
             log_files: LogFiles::default(),
             info_headers: InfoHeaders::default(),
+            ssl_default_certificate: None,
         }
     }
 }

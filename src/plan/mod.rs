@@ -72,6 +72,7 @@ impl Plan {
                     let service = Service::new(unit.clone(), config, before.as_deref());
                     next.put(Arc::new(service));
                 }
+                Some(Unit::Certificate(_) | Unit::Ignored) => drop(next.take(&unit)),
                 None if next.balancer_unit.as_ref() == Some(&unit) => {
                     next.balancer = next.defaults.clone();
                     next.balancer_unit = None;

@@ -12,7 +12,7 @@ mod key;
 mod name;
 mod pem;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod trial;
 
 pub use certificate::{Certificate, Validity, time_text};

@@ -37,7 +37,7 @@ fn changes(decision: &Decision) -> Vec<String> {
                 Mode::Tcp { external_port } => format!("+{unit}:{external_port}"),
                 Mode::Http(_) => format!("+{unit}"),
             },
-            Some(Unit::Balancer(_)) => format!("+{unit}"),
+            Some(_) => format!("+{unit}"),
             None => format!("-{unit}"),
         })
         .collect();

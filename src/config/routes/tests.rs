@@ -23,7 +23,7 @@ fn read(fields: &str, compat: Compat) -> (Option<HttpRoutes>, Vec<String>) {
                 Mode::Http(routes) => (Some(routes), lines(accepted.warnings)),
                 Mode::Tcp { .. } => panic!("not http"),
             },
-            Unit::Balancer(_) => panic!("no service"),
+            _ => panic!("no service"),
         },
         Err(diagnostics) => (None, lines(diagnostics)),
     }
