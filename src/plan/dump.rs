@@ -8,8 +8,9 @@ use crate::config::{
     Balancer, CheckKind, CheckVersion, ErrorPage, ErrorPages, Expect, Expected, HostHeader,
     HostPattern, HttpCheck, Maintenance, Mode, Policy, Sticky,
 };
-use crate::plan::{Plan, Service};
+use crate::plan::{NamedCertificate, Plan, Service};
 use crate::rules::Rules;
+use crate::tls::time_text;
 
 #[derive(Serialize)]
 struct PlanText {
@@ -19,6 +20,48 @@ struct PlanText {
     services: BTreeMap<String, ServiceText>,
     routes: Vec<String>,
     ports: BTreeMap<u16, String>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    certificates: BTreeMap<String, CertificateText>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    server_names: Vec<String>,
+}
+
+/// All but the key.
+#[derive(Serialize)]
+struct CertificateText {
+    name: String,
+    names: Vec<String>,
+    subject: String,
+    issuer: String,
+    serial: String,
+    not_before: String,
+    not_after: String,
+    key_type: String,
+    /// How many certificates are sent.
+    chain: usize,
+    fingerprint: String,
+}
+
+impl CertificateText {
+    fn new(own: &NamedCertificate) -> Self {
+        let certificate = &own.certificate;
+        Self {
+            name: own.name.to_string(),
+            names: certificate
+                .names()
+                .iter()
+                .map(ToString::to_string)
+                .collect(),
+            subject: certificate.subject().to_owned(),
+            issuer: certificate.issuer().to_owned(),
+            serial: certificate.serial().to_owned(),
+            not_before: time_text(certificate.not_before()),
+            not_after: time_text(certificate.not_after()),
+            key_type: certificate.key_type().to_string(),
+            chain: certificate.key().cert.len(),
+            fingerprint: certificate.fingerprint(),
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -81,6 +124,12 @@ impl Plan {
                 .ports()
                 .map(|(port, s)| (port, s.unit.to_string()))
                 .collect(),
+            certificates: self
+                .certificates
+                .iter()
+                .map(|own| (own.unit.to_string(), CertificateText::new(own)))
+                .collect(),
+            server_names: self.certificates.lines(),
         };
         serde_yaml::to_string(&text).unwrap_or_else(|error| format!("# not written: {error}\n"))
     }
@@ -117,6 +166,9 @@ impl Plan {
             text.insert("access_log", target.to_string());
             text.insert("access_log_sample", log.sample.to_string());
             text.insert("access_log_format", b.log_format().word().to_owned());
+        }
+        if let Some(name) = &b.ssl_default_certificate {
+            text.insert("ssl_default_certificate", name.to_string());
         }
         if !b.info_headers.are_usual() {
             text.insert("info_headers", b.info_headers.to_string());

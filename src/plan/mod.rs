@@ -3,6 +3,7 @@
 //! Pure and synchronous: no sockets, no files, no clock, no tasks. [`Plan::with`] is the only way
 //! from one plan to the next; what did not change is shared with the plan before.
 
+mod certificates;
 mod cow_map;
 mod dump;
 mod pins;
@@ -16,11 +17,12 @@ use std::sync::Arc;
 use imbl::OrdMap;
 use imbl::ordmap::DiffItem;
 
+pub use certificates::{Certificates, NamedCertificate};
 pub use cow_map::CowMap;
 pub use routes::{Habit, Match};
 pub use service::Service;
 
-use crate::config::{Balancer, Compat, Unit};
+use crate::config::{self, Balancer, Compat, Unit};
 use crate::names::UnitName;
 use crate::rules::Facts;
 use routes::Routes;
@@ -39,12 +41,15 @@ pub struct Plan {
     routes: Routes,
     /// TCP services by their port.
     ports: OrdMap<u16, Arc<Service>>,
+    certificates: Arc<Certificates>,
 }
 
 impl Plan {
     /// A plan without services.
     pub fn new(defaults: Balancer) -> Self {
         let defaults = Arc::new(defaults);
+        let mut certificates = Certificates::default();
+        certificates.set_default(defaults.ssl_default_certificate.clone());
         Self {
             balancer: defaults.clone(),
             defaults,
@@ -52,6 +57,7 @@ impl Plan {
             services: OrdMap::new(),
             routes: Routes::default(),
             ports: OrdMap::new(),
+            certificates: Arc::new(certificates),
         }
     }
 
@@ -68,17 +74,28 @@ impl Plan {
                     next.balancer_unit = Some(unit);
                 }
                 Some(Unit::Service(config)) => {
+                    next.take_certificate(&unit);
                     let before = next.take(&unit);
                     let service = Service::new(unit.clone(), config, before.as_deref());
                     next.put(Arc::new(service));
                 }
-                Some(Unit::Certificate(_) | Unit::Ignored) => drop(next.take(&unit)),
+                Some(Unit::Certificate(form)) => {
+                    drop(next.take(&unit));
+                    next.put_certificate(unit, form);
+                }
                 None if next.balancer_unit.as_ref() == Some(&unit) => {
                     next.balancer = next.defaults.clone();
                     next.balancer_unit = None;
                 }
-                None => drop(next.take(&unit)),
+                None | Some(Unit::Ignored) => {
+                    next.take_certificate(&unit);
+                    drop(next.take(&unit));
+                }
             }
+        }
+        let wanted = &next.balancer.ssl_default_certificate;
+        if next.certificates.wanted_default() != wanted.as_ref() {
+            Arc::make_mut(&mut next.certificates).set_default(wanted.clone());
         }
         next
     }
@@ -106,6 +123,24 @@ impl Plan {
                 }
                 DiffItem::Remove(unit, _) => changes.push((unit.clone(), None)),
             }
+        }
+        if !self.certificates.same_as(&newer.certificates) {
+            let (old, new) = (self.certificates.units(), newer.certificates.units());
+            changes.extend(old.diff(new).map(|item| match item {
+                DiffItem::Add(unit, own)
+                | DiffItem::Update {
+                    new: (unit, own), ..
+                } => {
+                    let form = config::Certificate {
+                        name: own.name.clone(),
+                        bundle: own.certificate.clone(),
+                    };
+                    (unit.clone(), Some(Unit::Certificate(form)))
+                }
+                DiffItem::Remove(unit, _) => (unit.clone(), None),
+            }));
+            // A unit that is a certificate now and was a service goes before it comes.
+            changes.sort_by_key(|(_, form)| form.is_some());
         }
         changes
     }
@@ -161,6 +196,23 @@ impl Plan {
             }
         }
         changes
+    }
+
+    /// Shared between plans as long as no certificate, and not the default, changes.
+    pub fn certificates(&self) -> &Arc<Certificates> {
+        &self.certificates
+    }
+
+    fn put_certificate(&mut self, unit: UnitName, form: config::Certificate) {
+        if !self.certificates.has(&unit, &form) {
+            Arc::make_mut(&mut self.certificates).put(unit, form);
+        }
+    }
+
+    fn take_certificate(&mut self, unit: &UnitName) {
+        if self.certificates.of_unit(unit).is_some() {
+            Arc::make_mut(&mut self.certificates).take(unit);
+        }
     }
 
     fn put(&mut self, service: Arc<Service>) {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use proptest::prelude::*;
 
@@ -11,6 +11,8 @@ use crate::config::*;
 use crate::names::UnitName;
 use crate::plan::{Change, Plan};
 use crate::rules::{Facts, Side};
+use crate::tls;
+use crate::tls::tests::certs::Leaf;
 
 /// A host that begins with `~` is a pattern.
 pub(super) fn routes(hosts: &[&str], paths: &[&str]) -> HttpRoutes {
@@ -412,6 +414,27 @@ fn ports_open_and_close_with_their_services_and_stay_when_the_owner_changes() {
     assert_eq!((opened, changes.closed), (vec![3307], vec![3306]));
 }
 
+/// Made once: a few names that certificates share or not, two kinds of keys.
+static BUNDLES: LazyLock<Vec<Arc<tls::Certificate>>> = LazyLock::new(|| {
+    let leaves = [
+        Leaf::of(&["a.com", "*.a.com"]),
+        Leaf::of(&["a.com", "b.com"]),
+        Leaf::of(&["a.com"]).rsa(),
+        Leaf::of(&["*.a.com"]),
+    ];
+    let made = |leaf: &Leaf| Arc::new(tls::Certificate::read(&leaf.alone().pem()).unwrap());
+    leaves.iter().map(made).collect()
+});
+
+fn certificate(name: &str, nth: usize) -> Change {
+    let form = Certificate {
+        name: name.into(),
+        bundle: BUNDLES[nth % BUNDLES.len()].clone(),
+    };
+    let unit = format!("certs/{name}");
+    (unit.as_str().into(), Some(Unit::Certificate(form)))
+}
+
 fn arbitrary_change() -> impl Strategy<Value = Change> {
     let routes = arbitrary_routes();
     let upstreams = prop::sample::subsequence(
@@ -422,11 +445,23 @@ fn arbitrary_change() -> impl Strategy<Value = Change> {
         ],
         0..3,
     );
-    (0..6usize, 0..8u8, routes, upstreams).prop_map(|(name, kind, routes, mut ups)| {
+    (0..6usize, 0..11u8, routes, upstreams).prop_map(|(name, kind, routes, mut ups)| {
         let name = ["ant", "bee", "cat", "dog", "eel", "fox"][name];
         let hosts = &routes.hosts;
         ups.dedup_by_key(|u| u.0);
+        let nth = hosts.len() + ups.len();
         match kind {
+            8 => (format!("certs/{name}").as_str().into(), None),
+            9 => certificate(name, nth),
+            // A unit that another template makes something else of.
+            10 if nth % 2 == 0 => (
+                format!("services/{name}").as_str().into(),
+                certificate(name, nth).1,
+            ),
+            10 => (
+                format!("certs/{name}").as_str().into(),
+                change(name, Mode::Http(routes), &ups).1,
+            ),
             0 => (format!("services/{name}").as_str().into(), None),
             1 => (format!("tcp-services/{name}").as_str().into(), None),
             // Each TCP service has a port of its own: conflicts are sorted out before a plan.
@@ -442,6 +477,7 @@ fn arbitrary_change() -> impl Strategy<Value = Change> {
                     "balancer".into(),
                     Some(Unit::Balancer(Balancer {
                         max_queue,
+                        ssl_default_certificate: (!ups.is_empty()).then(|| name.into()),
                         ..Balancer::default()
                     })),
                 )
