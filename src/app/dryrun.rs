@@ -1,8 +1,9 @@
 //! The journey of the keys without a forwarder: what `check`, `render` and `plan` look at.
 
-use crate::app::pipeline::{asks_for_password, new_compat};
+use crate::app::pipeline::{asks_for_password, new_compat, unix_time};
 use crate::apply::accept::{Court, Verdict};
-use crate::config::{self, Balancer};
+use crate::apply::certificates;
+use crate::config::{self, Accepted, Balancer, Unit};
 use crate::diag::Diagnostic;
 use crate::names::UnitName;
 use crate::plan::{Change, Plan};
@@ -64,10 +65,12 @@ impl DryRun {
             renderer.name_keys(&refused.unit, &mut refused.diagnostics);
             diagnostics.extend(refused.diagnostics);
         }
+        let plan = Plan::new(defaults).with(changes);
+        diagnostics.extend(told_of_certificates(&renderer, &plan));
         diagnostics.sort_by(|a, b| (&a.unit, a.line).cmp(&(&b.unit, b.line)));
         Self {
             renderer,
-            plan: Plan::new(defaults).with(changes),
+            plan,
             diagnostics,
         }
     }
@@ -81,7 +84,9 @@ fn judge_all(
     warnings: &mut Vec<Diagnostic>,
 ) {
     for text in texts {
-        let verdict = match config::parse(&text.unit, &text.text, defaults) {
+        let parsed = config::parse(&text.unit, &text.text, defaults);
+        let proved = parsed.and_then(|accepted| prove(&text.unit, accepted));
+        let verdict = match proved {
             Ok(mut accepted) => {
                 renderer.name_keys(&text.unit, &mut accepted.warnings);
                 warnings.extend(text.warnings.iter().cloned());
@@ -98,4 +103,25 @@ fn judge_all(
         };
         verdicts.push((text.unit.clone(), verdict));
     }
+}
+
+/// What a running node asks of a certificate that it does not serve yet.
+fn prove(unit: &UnitName, accepted: Accepted) -> Result<Accepted, Vec<Diagnostic>> {
+    if let Unit::Certificate(certificate) = &accepted.unit {
+        certificates::judge(unit, &certificate.bundle, unix_time())?;
+    }
+    Ok(accepted)
+}
+
+/// What is to be told of certificates that would go live.
+fn told_of_certificates(renderer: &Renderer, plan: &Plan) -> Vec<Diagnostic> {
+    let mut watch = certificates::Watch::default();
+    let units = watch.look(plan.certificates(), unix_time());
+    let mut told = Vec::new();
+    for unit in units {
+        let mut own = watch.of_unit(&unit).to_vec();
+        renderer.name_keys(&unit, &mut own);
+        told.append(&mut own);
+    }
+    told
 }

@@ -7,6 +7,7 @@
 //! disk) costs its unit alone. Both are told.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, BufRead, BufReader, BufWriter, Write};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
@@ -24,16 +25,24 @@ use crate::names::UnitName;
 const SLACK: u64 = 4;
 const LEAST: u64 = 1024 * 1024;
 
-/// Texts hold the passwords and hashes that services ask for.
+/// Texts hold private keys, and the passwords and hashes that services ask for.
 const ONLY_OURS: u32 = 0o600;
 
 /// Texts of accepted units and the revision they were accepted at.
-#[derive(Debug, Default, PartialEq)]
+#[derive(Default, PartialEq)]
 pub(super) struct Saved {
     pub(super) revision: u64,
     pub(super) units: BTreeMap<UnitName, Arc<str>>,
     /// Lines that say nothing any more, by a crash or a bad disk.
     pub(super) lost: usize,
+}
+
+/// The units, and not what is in them.
+impl fmt::Debug for Saved {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let units: Vec<_> = self.units.keys().collect();
+        write!(f, "{units:?} at {}, {} lost", self.revision, self.lost)
+    }
 }
 
 /// Accepted (`Some`) and forgotten units of one change.

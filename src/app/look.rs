@@ -26,14 +26,21 @@ pub(super) fn check(args: &LookArgs) -> anyhow::Result<ExitCode> {
     let errors = all.iter().filter(|d| d.is_error()).count();
     let warnings = all.len() - errors;
     let services = dry.plan.len();
+    let certificates = match dry.plan.certificates().len() {
+        0 => String::new(),
+        n => format!(", certificates {n}"),
+    };
     let code = if errors > 0 {
         writeln!(
             text,
-            "refused: errors {errors}, warnings {warnings}; services that would go live: {services}"
+            "refused: errors {errors}, warnings {warnings}; services that would go live: {services}{certificates}"
         )?;
         ExitCode::FAILURE
     } else {
-        writeln!(text, "ok: services {services}, warnings {warnings}")?;
+        writeln!(
+            text,
+            "ok: services {services}{certificates}, warnings {warnings}"
+        )?;
         ExitCode::SUCCESS
     };
     print(&text)?;

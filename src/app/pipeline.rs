@@ -8,13 +8,17 @@
 //!
 //! Every step costs what changed. What is refused on the way leaves everything else as it is.
 
+mod certificates;
+
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use tokio::sync::watch;
 
 use crate::app::lastgood::{LastGood, Saved};
 use crate::apply::accept::{Court, Decision, Refused, Verdict};
+use crate::apply::certificates::Watch;
 use crate::apply::{Applier, Staged, Swap};
 use crate::config::{self, Accepted, Balancer, Compat, Unit};
 use crate::diag::Diagnostic;
@@ -22,6 +26,9 @@ use crate::names::UnitName;
 use crate::render::{Rendered, Renderer, Templates, UnitText};
 use crate::snapshot::Snapshot;
 use crate::status::{NodeStatus, Phase, Refusal, Serving, digest_text, time_text};
+
+use certificates::Proof;
+pub(super) use certificates::unix_time;
 
 /// Units that are logged one by one for one change; the rest are counted.
 const LOGGED: usize = 20;
@@ -42,6 +49,10 @@ pub(super) struct Pipeline {
     warnings: BTreeMap<UnitName, Vec<Diagnostic>>,
     /// Units whose warnings changed and were not told yet.
     warned: BTreeSet<UnitName>,
+    /// The same about certificates that are live: it changes as time goes by.
+    certificates: Watch,
+    /// Units that are refused because their certificates are not valid yet, and from when on they are.
+    not_yet: BTreeMap<UnitName, i64>,
     /// Whether a plan was committed: before that, even one without services is news.
     has_committed: bool,
     /// Units of the saved config that no store has spoken of yet.
@@ -68,6 +79,8 @@ impl Pipeline {
             refusals: BTreeMap::new(),
             warnings: BTreeMap::new(),
             warned: BTreeSet::new(),
+            certificates: Watch::default(),
+            not_yet: BTreeMap::new(),
             has_committed: false,
             unconfirmed: false,
         }
@@ -99,7 +112,10 @@ impl Pipeline {
     fn judge_saved(&mut self, saved: &Saved) -> Vec<(UnitName, Verdict)> {
         let units = saved.units.iter();
         units
-            .map(|(unit, text)| (unit.clone(), self.judge(unit, text.clone(), Vec::new())))
+            .map(|(unit, text)| {
+                let verdict = self.judge(unit, text.clone(), Vec::new(), Proof::Given);
+                (unit.clone(), verdict)
+            })
             .collect()
     }
 
@@ -156,6 +172,7 @@ impl Pipeline {
             let revision = self.applier.current().revision;
             self.enforce(decision, revision, Instant::now());
         }
+        self.follow_time();
     }
 
     /// Opens the files of the access log anew: somebody moved them away.
@@ -189,11 +206,12 @@ impl Pipeline {
             warnings,
         } in rendered.changed
         {
-            let verdict = self.judge(&unit, text, warnings);
+            let verdict = self.judge(&unit, text, warnings, Proof::Needed);
             verdicts.push((unit, verdict));
         }
         for (unit, diagnostics) in rendered.failed {
             self.warn(&unit, Vec::new());
+            self.not_yet.remove(&unit);
             let asks_for_password = asks_for_password(&self.renderer, &unit);
             let verdict = Verdict::Bad {
                 diagnostics,
@@ -203,13 +221,14 @@ impl Pipeline {
         }
         for unit in rendered.removed {
             self.warn(&unit, Vec::new());
+            self.not_yet.remove(&unit);
             verdicts.push((unit, Verdict::Gone));
         }
         if self.take_compat(&verdicts) {
             for unit in self.renderer.units() {
                 if let Some(text) = self.renderer.text(unit.as_str()) {
                     let warnings = self.renderer.warnings(unit.as_str());
-                    let verdict = self.judge(&unit, text, warnings);
+                    let verdict = self.judge(&unit, text, warnings, Proof::Needed);
                     verdicts.push((unit, verdict));
                 }
             }
@@ -239,9 +258,11 @@ impl Pipeline {
     fn judge(
         &mut self,
         unit: &UnitName,
-        text: std::sync::Arc<str>,
+        text: Arc<str>,
         mut warnings: Vec<Diagnostic>,
+        proof: Proof,
     ) -> Verdict {
+        self.not_yet.remove(unit);
         let mut parsed = config::parse(unit, &text, &self.defaults);
         if let Some(by_key) = &self.by_key
             && !matches!(
@@ -254,11 +275,23 @@ impl Pipeline {
         {
             parsed = config::parse(unit, &text, by_key);
         }
+        if let Ok(Accepted {
+            unit: Unit::Certificate(certificate),
+            ..
+        }) = &parsed
+            && proof == Proof::Needed
+            && let Err(problems) = self.prove(unit, certificate)
+        {
+            parsed = Err(problems);
+        }
         match parsed {
             Ok(Accepted {
                 unit: form,
                 warnings: more,
             }) => {
+                if form == Unit::Ignored {
+                    tracing::debug!(unit = unit.as_str(), "unit says nothing here");
+                }
                 warnings.extend(more);
                 self.renderer.name_keys(unit, &mut warnings);
                 self.warn(unit, warnings);
@@ -348,10 +381,15 @@ impl Pipeline {
             .collect::<Vec<_>>();
         self.log_refusals(&news);
         let warned = std::mem::take(&mut self.warned);
-        self.log_warnings(&warned, revision);
+        let mut news = self.look_at_certificates();
+        news.is_any |= !warned.is_empty();
+        let own = warned.iter().filter_map(|unit| self.warnings.get(unit));
+        news.warnings.extend(own.flatten().cloned());
+        log_warnings(&news, revision);
         if let Some(swap) = swap {
             tracing::info!(
                 generation = swap.generation, revision, services = swap.services,
+                certificates = (swap.certificates > 0).then_some(swap.certificates),
                 changed = swap.changed, removed = swap.removed, opened = swap.opened,
                 closed = swap.closed, refused = self.refusals.len(),
                 took = ?started.elapsed(), "swapped"
@@ -367,13 +405,7 @@ impl Pipeline {
             newest.sort_by_key(|refusal| std::cmp::Reverse(refusal.revision));
             newest
         });
-        let warnings = (!warned.is_empty()).then(|| {
-            self.warnings
-                .values()
-                .flatten()
-                .cloned()
-                .collect::<Vec<_>>()
-        });
+        let warnings = news.is_any.then(|| self.all_warnings());
         self.status.send_modify(|status| {
             if let Some(swap) = swap {
                 status.generation = swap.generation;
@@ -458,22 +490,22 @@ impl Pipeline {
             );
         }
     }
+}
 
-    fn log_warnings(&self, units: &BTreeSet<UnitName>, revision: u64) {
-        let warnings = || {
-            units
-                .iter()
-                .filter_map(|unit| self.warnings.get(unit))
-                .flatten()
-        };
-        for warning in warnings().take(LOGGED) {
-            let reason = warning.to_string();
-            tracing::warn!(unit = warning.unit, revision, reason, "unit accepted, but");
-        }
-        let more = warnings().skip(LOGGED).count();
-        if more > 0 {
-            tracing::warn!(more, "more warnings, see the status");
-        }
+/// What is to be told, and whether it differs from what was told before.
+struct News {
+    is_any: bool,
+    warnings: Vec<Diagnostic>,
+}
+
+fn log_warnings(News { warnings, .. }: &News, revision: u64) {
+    for warning in warnings.iter().take(LOGGED) {
+        let reason = warning.to_string();
+        tracing::warn!(unit = warning.unit, revision, reason, "unit accepted, but");
+    }
+    if warnings.len() > LOGGED {
+        let more = warnings.len() - LOGGED;
+        tracing::warn!(more, "more warnings, see the status");
     }
 }
 

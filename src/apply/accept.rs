@@ -7,6 +7,7 @@
 //! Pure: verdicts come in, changes for the plan go out.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fmt;
 
 use crate::config::{Mode, Unit};
 use crate::diag::Diagnostic;
@@ -14,7 +15,6 @@ use crate::names::UnitName;
 use crate::plan::Change;
 
 /// What is known of a unit's newest text.
-#[derive(Debug)]
 pub enum Verdict {
     Good {
         text: std::sync::Arc<str>,
@@ -29,10 +29,17 @@ pub enum Verdict {
 }
 
 /// A form that passed every check.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 struct Form {
     text: std::sync::Arc<str>,
     unit: Unit,
+}
+
+/// Never the text: there are passwords and private keys in it.
+impl fmt::Debug for Form {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "a form of {} bytes", self.text.len())
+    }
 }
 
 impl Form {

@@ -4,6 +4,7 @@
 //! fail. Retire lets go of what the old plan had.
 
 pub mod accept;
+pub mod certificates;
 
 use std::collections::HashMap;
 use std::io;
@@ -45,6 +46,7 @@ pub struct Staged {
 pub struct Swap {
     pub generation: u64,
     pub services: usize,
+    pub certificates: usize,
     pub changed: usize,
     pub removed: usize,
     pub opened: usize,
@@ -122,6 +124,7 @@ impl Applier {
         let swap = Swap {
             generation: old.id + 1,
             services: plan.len(),
+            certificates: plan.certificates().len(),
             changed: changes.len() - removed,
             removed,
             opened: bound.len() + self.waiting_http.len(),

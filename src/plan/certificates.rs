@@ -8,6 +8,7 @@ use std::cmp::Ordering;
 use std::sync::Arc;
 
 use imbl::OrdMap;
+use imbl::ordmap::DiffItem;
 
 use super::cow_map::CowMap;
 use crate::config;
@@ -35,6 +36,9 @@ pub struct Certificates {
     /// Empty only if there are no certificates.
     default: Claimants,
 }
+
+/// A certificate before and after a change.
+pub type Changed = (Option<Arc<NamedCertificate>>, Option<Arc<NamedCertificate>>);
 
 /// Certificates for one name, in natural order.
 type Claimants = Arc<[Arc<NamedCertificate>]>;
@@ -156,6 +160,22 @@ impl Certificates {
         names
             .filter_map(|name| self.claimants(name))
             .flat_map(|claimants| claimants.iter().map(|other| &other.unit))
+    }
+
+    /// Certificates that differ between these tables and `newer`: as they were, and as they are. Costs
+    /// the difference.
+    pub fn changes(&self, newer: &Self) -> Vec<Changed> {
+        let items = self.units.diff(&newer.units);
+        items
+            .map(|item| match item {
+                DiffItem::Add(_, new) => (None, Some(new.clone())),
+                DiffItem::Update {
+                    old: (_, old),
+                    new: (_, new),
+                } => (Some(old.clone()), Some(new.clone())),
+                DiffItem::Remove(_, old) => (Some(old.clone()), None),
+            })
+            .collect()
     }
 
     pub(super) fn units(&self) -> &OrdMap<UnitName, Arc<NamedCertificate>> {

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use imbl::OrdMap;
 use imbl::ordmap::DiffItem;
 
-pub use certificates::{Certificates, NamedCertificate};
+pub use certificates::{Certificates, Changed, NamedCertificate};
 pub use cow_map::CowMap;
 pub use routes::{Habit, Match};
 pub use service::Service;

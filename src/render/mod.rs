@@ -20,6 +20,7 @@ mod templates;
 #[cfg(test)]
 mod tests;
 
+use std::fmt;
 use std::sync::Arc;
 
 use crate::diag::Diagnostic;
@@ -54,10 +55,21 @@ impl Rendered {
     }
 }
 
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub struct UnitText {
     pub unit: UnitName,
     pub text: Arc<str>,
     /// What the template warned about; the unit goes live.
     pub warnings: Vec<Diagnostic>,
+}
+
+/// Never the text: there are passwords and private keys in it.
+impl fmt::Debug for UnitText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("UnitText")
+            .field("unit", &self.unit)
+            .field("bytes", &self.text.len())
+            .field("warnings", &self.warnings)
+            .finish()
+    }
 }

@@ -1,7 +1,7 @@
 //! From certificates in any order to the leaf and the chain above it.
 
 use x509_parser::certificate::X509Certificate;
-use x509_parser::extensions::ParsedExtension;
+use x509_parser::extensions::{GeneralName, ParsedExtension};
 
 use super::Problem;
 use super::key::PrivateKey;
@@ -15,10 +15,18 @@ pub(super) struct Link<'a> {
 }
 
 impl Link<'_> {
-    /// How messages call it.
+    /// How messages call it: by its first host name, which people know it by, or by its subject.
     fn shown(&self) -> String {
-        let subject = self.parsed.subject().to_string();
-        format!("{} (line {})", quoted(&subject), self.line)
+        let list = self.parsed.subject_alternative_name().ok().flatten();
+        let host = list.and_then(|list| {
+            let mut names = list.value.general_names.iter();
+            names.find_map(|name| match name {
+                GeneralName::DNSName(name) => Some((*name).to_owned()),
+                _ => None,
+            })
+        });
+        let name = host.unwrap_or_else(|| self.parsed.subject().to_string());
+        format!("{} (line {})", quoted(&name), self.line)
     }
 
     /// What the certificate itself says: may it sign others. `None`: nothing, as in the first version.

@@ -205,7 +205,7 @@ fn a_key_of_another_certificate_is_refused_with_the_names() {
         &[WWW.cert.as_str(), &other.key].concat(),
         &[(
             "wrong-key",
-            "has a private key (ECDSA P-256) that belongs to none of its certificates: \"CN=a leaf\" (line 1)",
+            "has a private key (ECDSA P-256) that belongs to none of its certificates: \"www.test\" (line 1)",
         )],
     );
 }
@@ -214,8 +214,8 @@ fn a_key_of_another_certificate_is_refused_with_the_names() {
 fn two_leaves_or_two_keys_are_refused() {
     let other = Leaf::of(&["other.test"]).common_name("other").alone();
     let told = format!(
-        "has two certificates that are no authorities: \"CN=a leaf\" (line 1), which is the private key's, \
-         and \"CN=other\" (line {})",
+        "has two certificates that are no authorities: \"www.test\" (line 1), which is the private key's, \
+         and \"other.test\" (line {})",
         WWW.cert.lines().count() + 1
     );
     refused(
