@@ -746,6 +746,7 @@ const WRONG: &[(&str, &str)] = &[
     ("access_log_format", "yaml"),
     ("access_log_sample", "150%"),
     ("info_headers", "x-secret"),
+    ("ssl_default_certificate", "certs/www"),
     ("global_settings", "maxxconn 5"),
 ];
 

@@ -1,6 +1,8 @@
 //! Keys in, checked units or a report out: built-in templates and config together.
 
-use pointsman::config::{BALANCER_FIELDS, Balancer, SERVICE_FIELDS, Unit, parse};
+use pointsman::config::{
+    BALANCER_FIELDS, Balancer, CERTIFICATE_FIELDS, SERVICE_FIELDS, Unit, parse,
+};
 use pointsman::diag::Diagnostic;
 use pointsman::render::{Renderer, Templates};
 use pointsman::snapshot::Snapshot;
@@ -114,7 +116,7 @@ fn built_in_templates_know_every_field_and_no_other() {
                 "acme" => "acme/?".to_owned(),
                 field => format!("{dir}/{field}"),
             };
-            let (_, diagnostics) = judge(&[(&key, b"?")]);
+            let (_, diagnostics) = judge(&[(&key, b"?/")]);
             let named: Vec<_> = diagnostics
                 .iter()
                 .filter(|d| match &d.key {
@@ -130,6 +132,10 @@ fn built_in_templates_know_every_field_and_no_other() {
                 "{key} is unknown to its template"
             );
         }
+    }
+    for field in CERTIFICATE_FIELDS {
+        let template = include_str!("../templates/certificate.tera");
+        assert!(template.contains(&format!("\n  {field}: ")), "{field}");
     }
     for text in [
         include_str!("../templates/http-service.tera"),
@@ -155,7 +161,8 @@ fn built_in_templates_know_every_field_and_no_other() {
 fn every_field_is_documented() {
     let keys = include_str!("../docs/keys.md");
     let config = include_str!("../docs/config.md");
-    for field in SERVICE_FIELDS.iter().chain(BALANCER_FIELDS) {
+    let fields = [SERVICE_FIELDS, CERTIFICATE_FIELDS, BALANCER_FIELDS];
+    for field in fields.into_iter().flatten() {
         let quoted = format!("`{field}`");
         assert!(config.contains(&quoted), "docs/config.md lacks {field}");
         if !["name", "mode"].contains(field) {
