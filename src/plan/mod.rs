@@ -68,29 +68,23 @@ impl Plan {
     pub fn with(&self, changes: impl IntoIterator<Item = Change>) -> Plan {
         let mut next = self.clone();
         for (unit, form) in changes {
+            next.forget(&unit, form.as_ref());
             match form {
                 Some(Unit::Balancer(balancer)) => {
                     next.balancer = Arc::new(balancer);
                     next.balancer_unit = Some(unit);
                 }
                 Some(Unit::Service(config)) => {
-                    next.take_certificate(&unit);
                     let before = next.take(&unit);
                     let service = Service::new(unit.clone(), config, before.as_deref());
                     next.put(Arc::new(service));
                 }
                 Some(Unit::Certificate(form)) => {
-                    drop(next.take(&unit));
-                    next.put_certificate(unit, form);
+                    if !next.certificates.has(&unit, &form) {
+                        Arc::make_mut(&mut next.certificates).put(unit, form);
+                    }
                 }
-                None if next.balancer_unit.as_ref() == Some(&unit) => {
-                    next.balancer = next.defaults.clone();
-                    next.balancer_unit = None;
-                }
-                None | Some(Unit::Ignored) => {
-                    next.take_certificate(&unit);
-                    drop(next.take(&unit));
-                }
+                Some(Unit::Ignored) | None => {}
             }
         }
         let wanted = &next.balancer.ssl_default_certificate;
@@ -139,9 +133,9 @@ impl Plan {
                 }
                 DiffItem::Remove(unit, _) => (unit.clone(), None),
             }));
-            // A unit that is a certificate now and was a service goes before it comes.
-            changes.sort_by_key(|(_, form)| form.is_some());
         }
+        // A unit that is something else now goes as what it was before it comes.
+        changes.sort_by_key(|(_, form)| form.is_some());
         changes
     }
 
@@ -203,14 +197,18 @@ impl Plan {
         &self.certificates
     }
 
-    fn put_certificate(&mut self, unit: UnitName, form: config::Certificate) {
-        if !self.certificates.has(&unit, &form) {
-            Arc::make_mut(&mut self.certificates).put(unit, form);
+    /// Lets go of what a unit was and is not any more: another template may make something else of it.
+    fn forget(&mut self, unit: &UnitName, form: Option<&Unit>) {
+        let is_balancer = matches!(form, Some(Unit::Balancer(_)));
+        if !is_balancer && self.balancer_unit.as_ref() == Some(unit) {
+            self.balancer = self.defaults.clone();
+            self.balancer_unit = None;
         }
-    }
-
-    fn take_certificate(&mut self, unit: &UnitName) {
-        if self.certificates.of_unit(unit).is_some() {
+        if !matches!(form, Some(Unit::Service(_))) {
+            drop(self.take(unit));
+        }
+        let is_certificate = matches!(form, Some(Unit::Certificate(_)));
+        if !is_certificate && self.certificates.of_unit(unit).is_some() {
             Arc::make_mut(&mut self.certificates).take(unit);
         }
     }

@@ -454,6 +454,7 @@ fn arbitrary_change() -> impl Strategy<Value = Change> {
             8 => (format!("certs/{name}").as_str().into(), None),
             9 => certificate(name, nth),
             // A unit that another template makes something else of.
+            10 if nth % 3 == 0 => ("balancer".into(), certificate(name, nth).1),
             10 if nth % 2 == 0 => (
                 format!("services/{name}").as_str().into(),
                 certificate(name, nth).1,
