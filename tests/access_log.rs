@@ -124,8 +124,7 @@ fn each_format_tells_a_request_in_its_own_words() {
         .header("Authorization", "Basic Ym9iOnNlY3JldA==");
 
     let logged = Logged::start("common", |b| b.service(&web(&origin)));
-    let addr = logged.pointsman.http();
-    on_every_transport(addr, |transport| {
+    on_every_transport(&logged.pointsman, |transport| {
         assert_eq!(transport.ask(&ask).status(), 200);
         let version = match transport.name {
             "HTTP/1.0" => "1.0",
@@ -144,7 +143,7 @@ fn each_format_tells_a_request_in_its_own_words() {
     });
 
     put_and_wait(&logged.pointsman, "access_log_format", "combined");
-    on_every_transport(addr, |transport| {
+    on_every_transport(&logged.pointsman, |transport| {
         transport.ask(&ask);
         let line = logged.lines(1).remove(0);
         assert!(
@@ -154,7 +153,7 @@ fn each_format_tells_a_request_in_its_own_words() {
     });
 
     put_and_wait(&logged.pointsman, "access_log_format", "json");
-    on_every_transport(addr, |transport| {
+    on_every_transport(&logged.pointsman, |transport| {
         let response = transport.ask(&ask);
         let line = logged.json();
         for (field, value) in [
@@ -172,7 +171,12 @@ fn each_format_tells_a_request_in_its_own_words() {
             assert_eq!(line[field], value, "{line}");
         }
         assert_eq!(line["upstream_address"], origin.addr().to_string());
-        assert_eq!(line["listener"], addr.to_string());
+        let (listener, tls) = match transport.is_tls() {
+            true => (logged.pointsman.https(), "TLSv1.3".into()),
+            false => (logged.pointsman.http(), serde_json::Value::Null),
+        };
+        assert_eq!(line["listener"], listener.to_string());
+        assert_eq!(line["tls"], tls);
         assert_eq!(line["status"], 200);
         assert_eq!(line["retries"], 0);
         assert_eq!(
@@ -193,13 +197,14 @@ fn each_format_tells_a_request_in_its_own_words() {
     });
 
     put_and_wait(&logged.pointsman, "access_log_format", "httplog");
-    on_every_transport(addr, |transport| {
+    on_every_transport(&logged.pointsman, |transport| {
         transport.ask(&ask);
+        let frontend = if transport.is_tls() { "http~" } else { "http" };
         let line = logged.lines(1).remove(0);
         assert!(
-            form(&line).starts_with(
-                "0.0.0.0:0 [date] http web/a T/T/T/T/T 200 B - - ---- N/0 0/0 \"GET /a?b=c HTTP/1."
-            ),
+            form(&line).starts_with(&format!(
+                "0.0.0.0:0 [date] {frontend} web/a T/T/T/T/T 200 B - - ---- N/0 0/0 \"GET /a?b=c HTTP/1."
+            )),
             "{line}"
         );
     });
@@ -789,14 +794,14 @@ fn hostile_bytes_make_no_second_line_and_no_second_field() {
     let ask = Ask::get("web.test", "/'%0d%0a<{}>")
         .header("User-Agent", hostile)
         .header("Referer", hostile);
-    on_every_transport(logged.pointsman.http(), |transport| {
+    on_every_transport(&logged.pointsman, |transport| {
         assert_eq!(transport.ask(&ask).status(), 200);
         let line = logged.json();
         assert_eq!(line["user_agent"], hostile);
         assert_eq!(line["referer"], hostile);
     });
     put_and_wait(&logged.pointsman, "access_log_format", "combined");
-    on_every_transport(logged.pointsman.http(), |transport| {
+    on_every_transport(&logged.pointsman, |transport| {
         transport.ask(&ask);
         let line = logged.lines(1).remove(0);
         let escaped = "a\\x22b\\x5Cc\\x09GET / HTTP/1.1\\x22 200 \\xC3\\xA9";
@@ -1035,7 +1040,7 @@ fn probes_of_the_balancer_have_no_line() {
             .setting("health_uri", "/lb-health")
             .setting("ready_uri", "/lb-ready")
     });
-    on_every_transport(logged.pointsman.http(), |transport| {
+    on_every_transport(&logged.pointsman, |transport| {
         assert_eq!(transport.get("any.test", "/lb-health").status(), 200);
         assert_eq!(transport.get("any.test", "/lb-ready").status(), 200);
         assert_eq!(transport.get("web.test", "/lb").status(), 200);
@@ -1049,7 +1054,7 @@ fn an_upstream_that_stands_in_is_named() {
     let (origin, spare) = (Origin::saying("hello"), Origin::saying("back soon"));
     let maintained = web(&origin).key("maintenance", &spare.addr().to_string());
     let logged = Logged::start("json", |b| b.service(&maintained));
-    on_every_transport(logged.pointsman.http(), |transport| {
+    on_every_transport(&logged.pointsman, |transport| {
         assert_eq!(transport.get("web.test", "/").text(), "back soon");
         let line = logged.json();
         assert_eq!(line["service"], "web");
@@ -1075,7 +1080,7 @@ fn a_service_can_stay_out_of_the_log() {
                     .upstream(origin.addr()),
             )
     });
-    on_every_transport(logged.pointsman.http(), |transport| {
+    on_every_transport(&logged.pointsman, |transport| {
         transport.get("quiet.test", "/quiet");
         transport.get("web.test", "/heard");
         let lines = logged.lines(1);
@@ -1150,12 +1155,12 @@ fn clients_are_told_what_info_headers_name() {
             .filter(|name| response.head.has(name))
             .collect()
     };
-    on_every_transport(pointsman.http(), |transport| {
+    on_every_transport(&pointsman, |transport| {
         assert_eq!(named(&transport.get("web.test", "/")), ["x-request-id"]);
         assert_eq!(named(&transport.get("nobody.test", "/")), ["x-request-id"]);
     });
     put_and_wait(&pointsman, "info_headers", &ALL.join(", "));
-    on_every_transport(pointsman.http(), |transport| {
+    on_every_transport(&pointsman, |transport| {
         let response = transport.get("web.test", "/");
         assert_eq!(named(&response), ALL);
         assert_eq!(response.header("x-proxy-id"), Some("lb-7"));
@@ -1178,7 +1183,7 @@ fn clients_are_told_what_info_headers_name() {
         assert_eq!(named(&own), &ALL[..3]);
     });
     put_and_wait(&pointsman, "info_headers", "none");
-    on_every_transport(pointsman.http(), |transport| {
+    on_every_transport(&pointsman, |transport| {
         assert_eq!(named(&transport.get("web.test", "/")), [""; 0]);
         assert_eq!(named(&transport.get("nobody.test", "/")), [""; 0]);
         let seen = origin.requests().pop().expect("it reached the origin");

@@ -496,7 +496,7 @@ fn a_key_that_nothing_reads_is_a_warning() {
     let text = String::from_utf8_lossy(&check.stdout);
     assert_eq!(
         text,
-        format!("{line}\nok: services 4, warnings 1\n"),
+        format!("{line}\nok: services 4, certificates 1, warnings 1\n"),
         "{text}"
     );
     assert_eq!(check.status.code(), Some(0));
@@ -733,6 +733,8 @@ const WRONG: &[(&str, &str)] = &[
     ("upstreams/a", "nowhere:http"),
     ("compat", "haproxy"),
     ("timeout_head", "later"),
+    ("timeout_handshake", "0"),
+    ("max_handshakes", "0"),
     ("timeout_idle", "8 days"),
     ("timeout_drain", "30 d"),
     ("max_head_size", "1g"),

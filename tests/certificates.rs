@@ -150,6 +150,7 @@ static WEB: LazyLock<Origin> = LazyLock::new(|| named("web"));
 
 fn builder() -> Builder {
     Pointsman::builder()
+        .without_certificate()
         .service(&Service::http("web").hosts("web.test").upstream(WEB.addr()))
         .key("certs/good", GOOD.pem())
 }
@@ -397,6 +398,7 @@ fn a_restart_without_keys_serves_what_was_accepted_even_if_it_has_expired() {
 fn of_two_with_like_keys_the_first_by_natural_order_is_served_and_the_other_told() {
     let of = |leaf: Leaf| AUTHORITY.sign(&leaf).pem();
     let pointsman = Pointsman::builder()
+        .without_certificate()
         .key("certs/cert10", of(Leaf::of(&["www.test"])))
         .key("certs/cert2", of(Leaf::of(&["www.test"])))
         .key("certs/cert3", of(Leaf::of(&["www.test"]).rsa()))

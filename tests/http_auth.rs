@@ -110,7 +110,7 @@ fn every_form_of_hash_lets_its_user_in_and_nobody_else() {
         .start();
     let names = FORMS.iter().map(|(name, _)| *name).chain(["plain"]);
     let mut let_in = 0;
-    on_every_transport(pointsman.http(), |client| {
+    on_every_transport(&pointsman, |client| {
         for name in names.clone() {
             for (password, expected) in [
                 (SESAME, 200),
@@ -138,7 +138,7 @@ fn whoever_does_not_say_who_it_is_is_asked() {
     let origin = Origin::saying("inside");
     let pointsman = Pointsman::builder().service(&web(&origin, OPEN)).start();
     let long = basic("joe", &"x".repeat(3000));
-    on_every_transport(pointsman.http(), |client| {
+    on_every_transport(&pointsman, |client| {
         assert_asks(&client.get("web.test", "/"));
         for credentials in [
             "",
@@ -173,7 +173,7 @@ fn whoever_does_not_say_who_it_is_is_asked() {
 fn a_question_has_no_body_for_head_and_does_not_wait_for_the_requests() {
     let origin = Origin::saying("inside");
     let pointsman = Pointsman::builder().service(&web(&origin, OPEN)).start();
-    on_every_transport(pointsman.http(), |client| {
+    on_every_transport(&pointsman, |client| {
         let head = client.ask(&Ask::new("HEAD", "web.test", "/"));
         assert_asks(&head);
         assert!(head.body.bytes.is_empty());
@@ -203,7 +203,7 @@ fn the_application_gets_no_credentials_unless_it_is_to() {
         )
         .start();
     let credentials = basic("joe", "sesame");
-    on_every_transport(pointsman.http(), |client| {
+    on_every_transport(&pointsman, |client| {
         assert_asks_for(&client.get("told.test", "/"), "For the app");
         for host in ["web.test", "told.test"] {
             let ask = Ask::new("POST", host, "/x?y")
@@ -213,7 +213,7 @@ fn the_application_gets_no_credentials_unless_it_is_to() {
             assert_eq!(client.ask(&ask).status(), 200);
         }
     });
-    assert_eq!(kept.requests().len(), 3);
+    assert_eq!(kept.requests().len(), 4);
     for request in kept.requests() {
         assert!(!request.head.has("authorization"), "{request:?}");
         assert_eq!(request.body.bytes, b"body");

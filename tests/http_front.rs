@@ -9,7 +9,7 @@ use support::client::{Client, exchange};
 use support::message::Response;
 use support::origin::Origin;
 use support::pointsman::{Builder, Pointsman, Service, run};
-use support::transport::{Ask, on_every_transport};
+use support::transport::{Ask, on_every_plain_transport, on_every_transport};
 use support::wait_until;
 
 const HOST: &str = "h.test";
@@ -33,7 +33,7 @@ fn the_health_uri_is_answered_before_all_services_by_any_method_and_host() {
         .setting("health_uri", "/lb/health")
         .setting("force_ssl", "true")
         .start();
-    on_every_transport(pointsman.http(), |transport| {
+    on_every_transport(&pointsman, |transport| {
         for host in [HOST, "10.0.0.1", "[::1]:80"] {
             let response = transport.get(host, "/lb/health");
             assert_eq!(
@@ -73,7 +73,7 @@ fn probes_are_off_by_default() {
         }
     });
     let pointsman = builder(&origin).start();
-    on_every_transport(pointsman.http(), |transport| {
+    on_every_transport(&pointsman, |transport| {
         for target in ["/health", "/lbstats", "/.well-known/acme-challenge/x"] {
             assert_eq!(transport.get(HOST, target).text(), target);
         }
@@ -91,7 +91,7 @@ fn a_node_is_healthy_from_its_start_and_ready_from_its_first_good_config() {
         .without_waiting()
         .start();
     pointsman.wait_for_port(pointsman.http().port());
-    on_every_transport(pointsman.http(), |transport| {
+    on_every_plain_transport(&pointsman, |transport| {
         assert_eq!(transport.get(HOST, "/health").status(), 200);
         let ready = transport.get(HOST, "/ready");
         assert_eq!(
@@ -110,7 +110,7 @@ fn a_node_is_healthy_from_its_start_and_ready_from_its_first_good_config() {
     }
     fs::rename(&beside, &keys).expect("the keys appear");
     pointsman.wait_until_ready();
-    on_every_transport(pointsman.http(), |transport| {
+    on_every_plain_transport(&pointsman, |transport| {
         assert_eq!(transport.get(HOST, "/health").status(), 200);
         let ready = transport.get(HOST, "/ready");
         assert_eq!((ready.status(), ready.text().as_str()), (200, "ready\n"));
@@ -179,7 +179,7 @@ fn acme_challenges_are_answered_on_every_host_before_all_services() {
         .env("ACME_CHALLENGE_fromEnv", "fromEnv.thumb")
         .env("ACME_CHALLENGE_", "")
         .start();
-    on_every_transport(pointsman.http(), |transport| {
+    on_every_plain_transport(&pointsman, |transport| {
         for token in ["by-key_1", "fromEnv"] {
             for host in [HOST, "nobody.test"] {
                 let target = format!("/.well-known/acme-challenge/{token}");
@@ -209,7 +209,7 @@ fn acme_challenges_are_answered_on_every_host_before_all_services() {
 #[test]
 fn challenges_are_answered_without_any_service() {
     let pointsman = Pointsman::builder().key("acme/t", "t.x").start();
-    on_every_transport(pointsman.http(), |transport| {
+    on_every_transport(&pointsman, |transport| {
         let response = transport.get(HOST, "/.well-known/acme-challenge/t");
         assert_eq!(response.text(), "t.x");
     });
@@ -227,7 +227,7 @@ fn figures_are_shown_to_who_has_the_password_and_to_nobody_else() {
         .setting("stats_uri", "/lbstats")
         .setting("stats_auth", "admin:other\nuser:docker")
         .start();
-    on_every_transport(pointsman.http(), |transport| {
+    on_every_transport(&pointsman, |transport| {
         let mut status = |ask: &Ask| transport.ask(ask).status();
         let ask = Ask::get("nobody.test", "/lbstats");
         assert_eq!(status(&ask), 401);
@@ -305,7 +305,7 @@ fn the_page_and_the_csv_list_each_service_and_upstream_with_its_figures() {
             .find(|l| l[0] == service && l[1] == name)
             .unwrap_or_else(|| panic!("{service} {name} in {text}"))
     };
-    on_every_transport(pointsman.http(), |transport| {
+    on_every_transport(&pointsman, |transport| {
         let response = transport.get("nobody.test", "/lbstats;csv");
         assert_eq!(
             response.header("content-type"),
@@ -371,7 +371,7 @@ fn the_page_has_an_end_however_many_services_there_are() {
         builder = builder.service(&service);
     }
     let pointsman = builder.start();
-    on_every_transport(pointsman.http(), |transport| {
+    on_every_transport(&pointsman, |transport| {
         let page = transport.get(HOST, "/lbstats").text();
         assert!(page.contains("<td>s08</td>") && !page.contains("<td>s09</td>"));
         assert!(page.contains("and 3 more services"));
@@ -397,7 +397,7 @@ fn figures_without_a_word_on_who_may_see_them_are_refused() {
     assert!(!pointsman.log().contains("secretword"));
     assert!(!pointsman.plan().dump.contains("docker"));
     let authorized = Ask::get(HOST, "/lbstats").header("Authorization", AUTH);
-    on_every_transport(pointsman.http(), |transport| {
+    on_every_transport(&pointsman, |transport| {
         assert_eq!(transport.ask(&authorized).status(), 200);
     });
 }
@@ -451,7 +451,7 @@ fn a_wrong_flag_of_the_front_is_told_at_the_start() {
 fn forwarded_fields_of_a_stranger_are_replaced_on_every_transport() {
     let origin = Origin::saying("web");
     let pointsman = builder(&origin).start();
-    on_every_transport(pointsman.http(), |transport| {
+    on_every_transport(&pointsman, |transport| {
         let ask = Ask::get(HOST, "/")
             .header("X-Forwarded-For", "10.1.1.1")
             .header("x-forwarded-for", "10.2.2.2")
@@ -463,17 +463,24 @@ fn forwarded_fields_of_a_stranger_are_replaced_on_every_transport() {
             .header("Forwarded", "for=10.1.1.1");
         assert_eq!(transport.ask(&ask).text(), "web");
     });
-    let port = pointsman.http().port().to_string();
+    let mut came_by_tls = 0;
     for request in origin.requests() {
         let head = &request.head;
         assert_eq!(head.header("x-forwarded-for"), Some("127.0.0.1"));
-        assert_eq!(head.header("x-forwarded-proto"), Some("http"));
+        let (proto, addr) = match head.header("x-forwarded-proto") {
+            Some("https") => ("https", pointsman.https()),
+            _ => ("http", pointsman.http()),
+        };
+        came_by_tls += usize::from(proto == "https");
+        assert_eq!(head.header("x-forwarded-proto"), Some(proto));
+        let port = addr.port().to_string();
         assert_eq!(head.header("x-forwarded-port"), Some(port.as_str()));
         assert_eq!(head.header("x-forwarded-host"), Some(HOST));
         for gone in ["x_forwarded_for", "x-forwarded-prefix", "forwarded"] {
             assert!(!head.has(gone), "{gone}");
         }
     }
+    assert_eq!(came_by_tls, 1, "one transport has TLS");
 }
 
 #[test]
@@ -482,7 +489,7 @@ fn forwarded_fields_of_a_trusted_proxy_are_kept_and_its_list_continued_on_every_
     let pointsman = builder(&origin)
         .setting("trusted_proxies", "127.0.0.1")
         .start();
-    on_every_transport(pointsman.http(), |transport| {
+    on_every_transport(&pointsman, |transport| {
         let ask = Ask::get(HOST, "/")
             .header("X-Forwarded-For", "6.6.6.6, 192.0.2.7")
             .header("X-Forwarded-Proto", "https")

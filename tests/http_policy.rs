@@ -10,7 +10,7 @@ use support::client::{Client, exchange};
 use support::message::{Framing, Response};
 use support::origin::{Gate, Origin, ok};
 use support::pointsman::{Builder, Pointsman, Service, local};
-use support::transport::{Ask, Transport, on_every_transport};
+use support::transport::{Ask, Transport, on_every_plain_transport, on_every_transport};
 use support::{free_port, wait_until};
 
 const HOST: &str = "h.test";
@@ -51,7 +51,7 @@ fn a_redirected_host_is_sent_on_with_path_and_query() {
     let origin = target_teller();
     let redirects = "http://old.test,https://new.test; *.old.test,http://new.test:8080/from";
     let pointsman = start(&origin, &[("redirects", redirects)]);
-    on_every_transport(pointsman.http(), |transport| {
+    on_every_transport(&pointsman, |transport| {
         let moved = transport.get("old.test", "/a%20b/c?x=1&y=/z");
         assert_redirected(&moved, 302, "https://new.test/a%20b/c?x=1&y=/z");
         let moved = transport.get("OLD.test:8080", "/");
@@ -83,7 +83,7 @@ fn a_redirected_path_is_sent_on_segment_by_segment_and_before_it_is_stripped() {
             ("redirect_code", "308"),
         ],
     );
-    on_every_transport(pointsman.http(), |transport| {
+    on_every_transport(&pointsman, |transport| {
         assert_redirected(&transport.get(HOST, "/app/old"), 308, "/app/new");
         assert_redirected(&transport.get(HOST, "/app/old/x?y"), 308, "/app/new/x?y");
         assert_eq!(transport.get(HOST, "/app/older").text(), "/older");
@@ -168,7 +168,7 @@ fn no_target_makes_a_redirect_lead_to_a_strange_host_or_hold_a_second_field() {
 fn plain_requests_of_a_forced_service_are_sent_to_https() {
     let origin = target_teller();
     let pointsman = start(&origin, &[("force_ssl", "true"), ("virtual_path", "/app")]);
-    on_every_transport(pointsman.http(), |transport| {
+    on_every_plain_transport(&pointsman, |transport| {
         let moved = transport.get("H.test:8080", "/app/x?a=b");
         assert_redirected(&moved, 301, "https://h.test/app/x?a=b");
         let moved = transport.ask(&Ask::new("HEAD", HOST, "/app"));
@@ -191,7 +191,7 @@ fn what_came_by_tls_and_challenges_of_certificate_authorities_are_not_sent_on() 
     let pointsman = builder(&origin, &[("force_ssl", "yes"), ("force_ssl_port", "8443")])
         .setting("trusted_proxies", "127.0.0.0/8")
         .start();
-    on_every_transport(pointsman.http(), |transport| {
+    on_every_plain_transport(&pointsman, |transport| {
         let ask = Ask::get(HOST, "/x");
         let by_tls = ask.clone().header("X-Forwarded-Proto", "https");
         assert_eq!(transport.ask(&by_tls).text(), "/x");
@@ -225,7 +225,7 @@ fn the_balancer_forces_https_for_all_services_but_those_that_say_no() {
         .setting("force_ssl", "true")
         .setting("force_ssl_port", "443")
         .start();
-    on_every_transport(pointsman.http(), |transport| {
+    on_every_plain_transport(&pointsman, |transport| {
         assert_redirected(&transport.get(HOST, "/a"), 301, "https://h.test/a");
         assert_redirected(
             &transport.get("odd.test", "/"),
@@ -298,7 +298,7 @@ fn header_lines_change_requests_and_answers() {
             ),
         ],
     );
-    on_every_transport(pointsman.http(), |transport| {
+    on_every_transport(&pointsman, |transport| {
         let ask = Ask::get(HOST, "/")
             .header("x-env", "test")
             .header("X-ENV", "more")
@@ -341,7 +341,7 @@ fn upstreams_are_told_the_host_that_the_key_says() {
             last.head.header("host") == Some(host)
         });
         let before = origin.requests().len();
-        on_every_transport(pointsman.http(), |transport| {
+        on_every_transport(&pointsman, |transport| {
             assert_eq!(transport.get("h.test:81", "/x").text(), "web");
         });
         let absolute =
@@ -377,7 +377,7 @@ fn only_clients_of_allowed_networks_come_in_and_denied_ones_never() {
         let ask = Ask::get(HOST, "/").header("X-Forwarded-For", forwarded);
         transport.ask(&ask).status()
     };
-    on_every_transport(pointsman.http(), |transport| {
+    on_every_transport(&pointsman, |transport| {
         for (forwarded, expected) in [
             ("10.1.1.1", 200),
             ("::ffff:10.1.1.1", 200),
@@ -412,7 +412,7 @@ fn a_stranger_cannot_claim_an_address_that_is_allowed() {
     let pointsman = builder(&origin, &[("allow", "10.0.0.0/8"), ("redirects", "/a,/b")])
         .setting("trusted_proxies", "10.0.0.0/8")
         .start();
-    on_every_transport(pointsman.http(), |transport| {
+    on_every_transport(&pointsman, |transport| {
         let claimed = Ask::get(HOST, "/")
             .header("X-Forwarded-For", "10.1.1.1")
             .header("X-Real-IP", "10.1.1.1")
@@ -481,7 +481,7 @@ fn a_body_above_the_services_limit_is_refused_before_anybody_sees_it() {
         )
         .setting("max_body_size", "20")
         .start();
-    on_every_transport(pointsman.http(), |transport| {
+    on_every_transport(&pointsman, |transport| {
         let mut status = |host: &str, length: usize| {
             let ask = Ask::new("POST", host, "/").body(vec![b'x'; length]);
             transport.ask(&ask).status()
@@ -540,7 +540,7 @@ fn a_service_under_maintenance_answers_503_and_when_to_come_again() {
         ("redirects", "/a,/b"),
     ];
     let pointsman = start(&origin, &keys);
-    on_every_transport(pointsman.http(), |transport| {
+    on_every_transport(&pointsman, |transport| {
         for ask in [
             Ask::get(HOST, "/"),
             Ask::new("POST", HOST, "/").body("field=1"),
@@ -597,7 +597,7 @@ fn another_upstream_stands_in_during_maintenance() {
         ("response_headers", "set X-A: 1"),
     ];
     let pointsman = start(&origin, &keys);
-    on_every_transport(pointsman.http(), |transport| {
+    on_every_transport(&pointsman, |transport| {
         let response = transport.get(HOST, "/app/x");
         assert_eq!(response.text(), "/x", "as to any upstream");
         assert_eq!(response.header("x-a"), Some("1"));
@@ -661,7 +661,7 @@ fn an_upstream_that_stands_in_and_is_not_there_is_503() {
     let origin = Origin::saying("web");
     let nobody = local(free_port()).to_string();
     let pointsman = start(&origin, &[("maintenance", &nobody), ("retries", "0")]);
-    on_every_transport(pointsman.http(), |transport| {
+    on_every_transport(&pointsman, |transport| {
         assert_eq!(transport.get(HOST, "/").status(), 503);
     });
     origin.assert_saw_nothing();
@@ -706,7 +706,7 @@ fn the_page_of_the_service_goes_over_the_balancers_over_a_file_over_the_plain_on
     };
     const HTML: &str = "text/html; charset=utf-8";
     const TEXT: &str = "text/plain; charset=utf-8";
-    on_every_transport(pointsman.http(), |transport| {
+    on_every_transport(&pointsman, |transport| {
         let large = transport.ask(&Ask::new("POST", HOST, "/").body("xx"));
         assert_eq!(
             page(&large),
@@ -750,7 +750,7 @@ fn a_large_page_goes_out_whole() {
     let origin = Origin::saying("web");
     let keys = [("maintenance", "true"), ("error_pages/503", &page)];
     let pointsman = start(&origin, &keys);
-    on_every_transport(pointsman.http(), |transport| {
+    on_every_transport(&pointsman, |transport| {
         assert_eq!(transport.get(HOST, "/").text(), page);
     });
 }
@@ -769,7 +769,7 @@ fn the_default_service_takes_hosts_and_paths_that_nobody_has() {
                 .upstream(fallback.addr()),
         )
         .start();
-    on_every_transport(pointsman.http(), |transport| {
+    on_every_transport(&pointsman, |transport| {
         assert_eq!(transport.get(HOST, "/app").text(), "web");
         for (host, target) in [("nobody.test", "/a?b"), (HOST, "/other"), ("10.1.2.3", "/")] {
             let response = transport.get(host, target);

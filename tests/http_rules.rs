@@ -8,7 +8,7 @@ use support::client::Client;
 use support::message::{Head, Response};
 use support::origin::{Conn, Origin};
 use support::pointsman::{Pointsman, Service, local};
-use support::transport::{Ask, Transport, on_every_transport};
+use support::transport::{Ask, Transport, on_every_plain_transport, on_every_transport};
 use support::{LIMIT, free_port, wait_until};
 
 /// One HTTP service `web` at `web.test` with these lines, and its upstream.
@@ -41,7 +41,12 @@ impl Town {
     }
 
     fn everywhere(&self, behaviour: impl FnMut(&mut Transport)) {
-        on_every_transport(self.pointsman.http(), behaviour);
+        on_every_transport(&self.pointsman, behaviour);
+    }
+
+    /// For what depends on there being no TLS.
+    fn everywhere_plain(&self, behaviour: impl FnMut(&mut Transport)) {
+        on_every_plain_transport(&self.pointsman, behaviour);
     }
 
     /// The request as the upstream got it last.
@@ -79,7 +84,7 @@ fn clear_requests_are_sent_to_https_with_path_and_query_before_the_prefix_is_str
         &[("virtual_path", "/shop")],
         &[],
     );
-    town.everywhere(|client| {
+    town.everywhere_plain(|client| {
         let moved = client.get("Web.test:80", "/shop/a%20b?x=1");
         assert_eq!(moved.status(), 301);
         assert_eq!(
@@ -94,7 +99,7 @@ fn clear_requests_are_sent_to_https_with_path_and_query_before_the_prefix_is_str
 fn a_trusted_proxy_may_say_that_a_request_came_by_tls() {
     let lines = "http-request redirect scheme https unless { ssl_fc }";
     let town = Town::with(lines, &[], &[("trusted_proxies", "127.0.0.1")]);
-    town.everywhere(|client| {
+    town.everywhere_plain(|client| {
         let ask = Ask::get("web.test", "/");
         assert_eq!(client.ask(&ask).status(), 302);
         let ask = ask.header("X-Forwarded-Proto", "https");

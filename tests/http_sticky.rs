@@ -108,15 +108,16 @@ fn stays(transport: &mut Transport, cookie: &str) -> String {
 fn the_first_answer_says_where_the_client_belongs_and_it_stays_there() {
     let origins = apps(["a", "b", "c"]);
     let pointsman = start(&service(&origins).key("cookie", ""));
-    on_every_transport(pointsman.http(), |transport| {
+    on_every_transport(&pointsman, |transport| {
         let mut homes = HashSet::new();
         for _ in 0..3 {
             let first = transport.ask(&ask());
             let home = first.text();
             let set = set_cookie(&first);
+            let secure = if transport.is_tls() { "; Secure" } else { "" };
             assert_eq!(
                 set,
-                format!("LB_SERVERID={home}; path=/; HttpOnly; SameSite=Lax")
+                format!("LB_SERVERID={home}; path=/; HttpOnly; SameSite=Lax{secure}")
             );
             assert_eq!(first.header("cache-control"), Some("private"));
             assert_eq!(stays(transport, sent_back(&set)), home);
@@ -133,7 +134,7 @@ fn with_kontenas_habits_the_cookie_has_kontenas_name() {
         .service(&service(&origins).key("cookie", ""))
         .args(&["--compat", "kontena"])
         .start();
-    on_every_transport(pointsman.http(), |transport| {
+    on_every_transport(&pointsman, |transport| {
         let set = set_cookie(&transport.ask(&ask()));
         assert!(set.starts_with("KONTENA_SERVERID="), "{set}");
         stays(transport, sent_back(&set));
@@ -154,7 +155,7 @@ fn with_kontenas_habits_the_cookie_has_kontenas_name() {
 fn the_application_sees_every_cookie_but_the_balancers() {
     let origins = apps(["a"]);
     let pointsman = start(&service(&origins).key("cookie", ""));
-    on_every_transport(pointsman.http(), |transport| {
+    on_every_transport(&pointsman, |transport| {
         let mut check = |sent: &[&str], seen: &[&str]| {
             let ask = sent.iter().fold(ask(), |ask, c| ask.header("Cookie", c));
             assert_eq!(transport.ask(&ask).text(), "a");
@@ -181,7 +182,7 @@ fn the_application_sees_every_cookie_but_the_balancers() {
 fn a_cookie_that_names_nobody_is_put_right_in_the_same_answer() {
     let origins = apps(["a", "b"]);
     let pointsman = start(&service(&origins).key("cookie", ""));
-    on_every_transport(pointsman.http(), |transport| {
+    on_every_transport(&pointsman, |transport| {
         for cookie in ["LB_SERVERID=gone", "LB_SERVERID=", "LB_SERVERID=A", "x=1"] {
             let response = transport.ask(&with_cookie(cookie));
             let set = set_cookie(&response);
@@ -198,7 +199,7 @@ fn hostile_cookies_are_answered_and_lead_nowhere_but_home() {
     let many = "LB_SERVERID=x;".repeat(900);
     let long = format!("LB_SERVERID={}", "a".repeat(12_000));
     let pairs = "k=v; ".repeat(2_400);
-    on_every_transport(pointsman.http(), |transport| {
+    on_every_transport(&pointsman, |transport| {
         for cookie in [
             "",
             ";",
@@ -248,7 +249,7 @@ fn a_weight_of_0_keeps_the_clients_it_has_and_gets_no_more() {
     wait_until("b to get nobody new", || {
         (0..4).all(|_| pointsman.get("h.test", "/").text() == "a")
     });
-    on_every_transport(pointsman.http(), |transport| {
+    on_every_transport(&pointsman, |transport| {
         assert_eq!(stays(transport, "LB_SERVERID=b"), "b");
         for _ in 0..4 {
             assert_eq!(transport.ask(&ask()).text(), "a");
@@ -268,7 +269,7 @@ fn a_client_of_a_removed_upstream_gets_another_home() {
             .dump
             .contains(&origins[1].addr().to_string())
     });
-    on_every_transport(pointsman.http(), |transport| {
+    on_every_transport(&pointsman, |transport| {
         let response = transport.ask(&with_cookie("LB_SERVERID=b"));
         assert_eq!(response.text(), "a");
         assert_eq!(sent_back(&set_cookie(&response)), "LB_SERVERID=a");
@@ -276,7 +277,7 @@ fn a_client_of_a_removed_upstream_gets_another_home() {
 }
 
 fn one(pointsman: &Pointsman) -> Transport {
-    let mut all = Transport::all(pointsman.http());
+    let mut all = Transport::all(&pointsman);
     all.swap_remove(0)
 }
 
@@ -315,7 +316,7 @@ fn a_client_of_an_upstream_that_is_down_gets_another_home_and_keeps_it() {
     wait_until("b to be down", || {
         one(&pointsman).ask(&with_cookie("LB_SERVERID=b")).text() == "a"
     });
-    on_every_transport(pointsman.http(), |transport| {
+    on_every_transport(&pointsman, |transport| {
         let response = transport.ask(&with_cookie("LB_SERVERID=b"));
         assert_eq!(response.text(), "a");
         assert_eq!(sent_back(&set_cookie(&response)), "LB_SERVERID=a");
@@ -352,7 +353,7 @@ fn an_upstream_that_was_not_checked_yet_keeps_its_clients() {
     wait_until("a to be up", || {
         (0..4).all(|_| fresh.ask(&ask()).text() == "a")
     });
-    on_every_transport(pointsman.http(), |transport| {
+    on_every_transport(&pointsman, |transport| {
         assert_eq!(stays(transport, "LB_SERVERID=b"), "b");
     });
     gate.open();
@@ -365,7 +366,7 @@ fn a_client_whose_upstream_cannot_be_connected_is_led_on_and_told_at_once() {
         .key("cookie", "")
         .key("upstreams/dead", &local(free_port()).to_string());
     let pointsman = start(&service);
-    on_every_transport(pointsman.http(), |transport| {
+    on_every_transport(&pointsman, |transport| {
         for ask in [
             with_cookie("LB_SERVERID=dead"),
             Ask::new("POST", "h.test", "/")
@@ -387,7 +388,7 @@ fn a_client_whose_upstream_gives_no_answer_is_led_on_if_it_may_be_asked_twice() 
     });
     let origins = [app("a"), mute];
     let pointsman = start(&service(&origins).key("cookie", ""));
-    on_every_transport(pointsman.http(), |transport| {
+    on_every_transport(&pointsman, |transport| {
         let response = transport.ask(&with_cookie("LB_SERVERID=b; x=1"));
         assert_eq!(response.text(), "a");
         assert_eq!(sent_back(&set_cookie(&response)), "LB_SERVERID=a");
@@ -411,7 +412,7 @@ fn tries_are_counted_as_without_a_cookie() {
         .key("retries", "2");
     let pointsman = start(&service);
     let mut count = 0;
-    on_every_transport(pointsman.http(), |transport| {
+    on_every_transport(&pointsman, |transport| {
         assert_eq!(transport.ask(&with_cookie("LB_SERVERID=a")).status(), 502);
         count += 3;
         assert_eq!(tries.requests().len(), count);
@@ -423,7 +424,7 @@ fn tries_are_counted_as_without_a_cookie() {
         .key("retries", "0");
     pointsman.put_service(&dead);
     pointsman.wait_for_status("dead.test", "/", 503);
-    on_every_transport(pointsman.http(), |transport| {
+    on_every_transport(&pointsman, |transport| {
         let ask = Ask::get("dead.test", "/").header("Cookie", "LB_SERVERID=a");
         let response = transport.ask(&ask);
         assert_eq!(response.status(), 503);
@@ -435,7 +436,7 @@ fn tries_are_counted_as_without_a_cookie() {
 fn a_swap_moves_nobody() {
     let origins = apps(["a", "b", "c"]);
     let pointsman = start(&service(&origins).key("cookie", ""));
-    let mut transports = Transport::all(pointsman.http());
+    let mut transports = Transport::all(&pointsman);
     for i in 0..5 {
         pointsman.put("services/web/timeout_server", format!("{}s", 30 + i));
         pointsman
@@ -473,7 +474,7 @@ fn two_nodes_agree_on_every_home() {
             let shown = format!("LB_SERVERID={}", response.text());
             assert_eq!(sent_back(&set) == shown, cookie_value == "name", "{set}");
             for node in [&first, &second] {
-                on_every_transport(node.http(), |transport| {
+                on_every_transport(&node, |transport| {
                     assert_eq!(stays(transport, sent_back(&set)), response.text());
                 });
             }
@@ -489,7 +490,7 @@ fn an_opaque_cookie_shows_no_name_and_a_name_is_no_key_to_it() {
             .key("cookie", "")
             .key("cookie_value", "opaque"),
     );
-    on_every_transport(pointsman.http(), |transport| {
+    on_every_transport(&pointsman, |transport| {
         let response = transport.ask(&ask());
         let set = set_cookie(&response);
         let value = sent_back(&set).strip_prefix("LB_SERVERID=").expect("it");
@@ -508,7 +509,7 @@ fn an_upstream_whose_name_cannot_stand_in_a_cookie_keeps_its_clients_too() {
         .key("upstreams/x~y", &origins[1].addr().to_string())
         .key("cookie", "");
     let pointsman = start(&service);
-    on_every_transport(pointsman.http(), |transport| {
+    on_every_transport(&pointsman, |transport| {
         for _ in 0..2 {
             let response = transport.ask(&ask());
             let set = set_cookie(&response);
@@ -539,7 +540,7 @@ fn our_own_answers_and_switched_protocols_set_no_cookie() {
         .service(&empty)
         .setting("max_body_size", "10")
         .start();
-    on_every_transport(pointsman.http(), |transport| {
+    on_every_transport(&pointsman, |transport| {
         for (ask, status) in [
             (Ask::get("empty.test", "/"), 503),
             (ask(), 502),
@@ -564,7 +565,7 @@ fn our_own_answers_and_switched_protocols_set_no_cookie() {
 fn every_other_answer_sets_the_cookie_whatever_its_status() {
     let origins = apps(["a", "b"]);
     let pointsman = start(&service(&origins).key("cookie", ""));
-    on_every_transport(pointsman.http(), |transport| {
+    on_every_transport(&pointsman, |transport| {
         for (method, status) in [
             ("GET", "200"),
             ("HEAD", "200"),
@@ -590,7 +591,7 @@ fn the_cookie_is_secure_for_clients_that_came_by_tls() {
         .service(&service(&origins).key("cookie", ""))
         .setting("trusted_proxies", "127.0.0.0/8")
         .start();
-    on_every_transport(pointsman.http(), |transport| {
+    on_every_transport(&pointsman, |transport| {
         let set = set_cookie(&transport.ask(&ask().header("X-Forwarded-Proto", "https")));
         assert_eq!(set, "LB_SERVERID=a; path=/; HttpOnly; SameSite=Lax; Secure");
         let set = set_cookie(&transport.ask(&ask().header("X-Forwarded-Proto", "http")));
@@ -602,14 +603,15 @@ fn the_cookie_is_secure_for_clients_that_came_by_tls() {
 fn the_applications_cookies_pass_and_one_of_the_balancers_name_does_not() {
     let origins = apps(["a", "b"]);
     let pointsman = start(&service(&origins).key("cookie", ""));
-    on_every_transport(pointsman.http(), |transport| {
+    on_every_transport(&pointsman, |transport| {
         let ask = ask()
             .header("x-set", "x=1; Path=/x")
             .header("x-set", "LB_SERVERID=mine; Path=/y")
             .header("x-set", "y=2");
         let response = transport.ask(&ask);
+        let secure = if transport.is_tls() { "; Secure" } else { "" };
         let own = format!(
-            "LB_SERVERID={}; path=/; HttpOnly; SameSite=Lax",
+            "LB_SERVERID={}; path=/; HttpOnly; SameSite=Lax{secure}",
             response.text()
         );
         assert_eq!(
@@ -626,7 +628,7 @@ fn the_applications_cookies_pass_and_one_of_the_balancers_name_does_not() {
 fn shared_caches_are_told_not_to_keep_an_answer_that_sets_a_cookie() {
     let origins = apps(["a"]);
     let pointsman = start(&service(&origins).key("cookie", ""));
-    on_every_transport(pointsman.http(), |transport| {
+    on_every_transport(&pointsman, |transport| {
         let mut check = |said: &str, expected: &[&str]| {
             let response = transport.ask(&ask().header("x-cache", said));
             assert_eq!(response.head.all("cache-control"), expected);
@@ -644,7 +646,7 @@ fn shared_caches_are_told_not_to_keep_an_answer_that_sets_a_cookie() {
 fn an_applications_cookie_bears_the_upstream_in_front_of_its_value() {
     let origins = apps(["a", "b", "c"]);
     let pointsman = start(&service(&origins).key("cookie", "cookie JSESSIONID prefix nocache"));
-    on_every_transport(pointsman.http(), |transport| {
+    on_every_transport(&pointsman, |transport| {
         assert_sets_none(&transport.ask(&ask()));
         let response = transport.ask(
             &ask()
@@ -700,7 +702,7 @@ fn rules_on_cookies_and_stickiness_see_what_the_other_left() {
     let prefixed = service(&origins)
         .key("cookie", "JSESSIONID prefix")
         .key("custom_settings", lines);
-    on_every_transport(start(&prefixed).http(), |transport| {
+    on_every_transport(&start(&prefixed), |transport| {
         let response = transport.ask(
             &ask()
                 .header("x-set", "JSESSIONID=abc; Path=/")
@@ -722,7 +724,7 @@ fn rules_on_cookies_and_stickiness_see_what_the_other_left() {
     let inserted = service(&origins)
         .key("cookie", "LB insert indirect")
         .key("custom_settings", lines);
-    on_every_transport(start(&inserted).http(), |transport| {
+    on_every_transport(&start(&inserted), |transport| {
         let response = transport.ask(&ask().header("x-set", "LB=forged").header("x-set", "x=1"));
         let set = response.head.all("set-cookie");
         assert_eq!(set[..2], ["x=1; Secure", "own=1"], "{set:?}");
@@ -741,7 +743,7 @@ fn an_applications_session_is_led_on_and_bears_the_new_upstream() {
         .key("cookie", "JSESSIONID prefix")
         .key("upstreams/dead", &local(free_port()).to_string());
     let pointsman = start(&service);
-    on_every_transport(pointsman.http(), |transport| {
+    on_every_transport(&pointsman, |transport| {
         let ask = with_cookie("JSESSIONID=dead~abc").header("x-set", "JSESSIONID=new");
         let response = transport.ask(&ask);
         assert_eq!(set_cookie(&response), "JSESSIONID=a~new");
@@ -755,7 +757,7 @@ fn a_directive_sets_the_cookie_as_its_words_say() {
     let check = |directive: &str, ask: Ask, expected: &[&str]| {
         let origins = apps(["a"]);
         let pointsman = start(&service(&origins).key("cookie", directive));
-        on_every_transport(pointsman.http(), |transport| {
+        on_every_transport(&pointsman, |transport| {
             let response = transport.ask(&ask);
             let set = response.head.all("set-cookie");
             assert_eq!(set, expected, "{directive}");
@@ -790,7 +792,7 @@ fn a_cookie_that_is_not_hidden_reaches_the_application() {
     for directive in ["SRV insert", "SRV rewrite", "SRV"] {
         let origins = apps(["a", "b"]);
         let pointsman = start(&service(&origins).key("cookie", directive));
-        on_every_transport(pointsman.http(), |transport| {
+        on_every_transport(&pointsman, |transport| {
             assert_eq!(stays(transport, "x=1;SRV=b"), "b");
             assert_eq!(cookies_seen(&origins[1]), ["x=1;SRV=b"]);
         });
@@ -813,7 +815,7 @@ fn dates_end_a_cookie_and_are_renewed_before() {
         assert_eq!((last.len(), first.len()), (5, 5));
         (value, last.clone(), first.clone())
     };
-    on_every_transport(pointsman.http(), |transport| {
+    on_every_transport(&pointsman, |transport| {
         let (_, last, first) = fresh(&transport.ask(&ask()));
         assert_eq!(last, first);
         // A cookie without dates is good and gets them.
@@ -864,7 +866,7 @@ fn services_under_one_host_keep_apart_by_the_names_of_their_cookies() {
         .service(&service_of("web", "/", &web))
         .service(&service_of("api", "/api", &api))
         .start();
-    on_every_transport(pointsman.http(), |transport| {
+    on_every_transport(&pointsman, |transport| {
         for (path, home, seen) in [("/", "a", "api=b"), ("/api", "b", "web=a")] {
             let ask = Ask::get("h.test", path).header("Cookie", "web=a; api=b");
             let response = transport.ask(&ask);
@@ -899,11 +901,11 @@ fn an_applications_session_leads_to_one_upstream_by_its_hash() {
         .start();
     let before = homes_of_sessions(&mut one(&first));
     for node in [&first, &second] {
-        on_every_transport(node.http(), |transport| {
+        on_every_transport(&node, |transport| {
             assert_eq!(homes_of_sessions(transport), before);
         });
     }
-    on_every_transport(first.http(), |transport| {
+    on_every_transport(&first, |transport| {
         assert_eq!(stays(transport, "sid=\"s1\""), before["s1"]);
         assert_eq!(stays(transport, "sid=; sid=s2"), before["s2"]);
         // Without a session clients take turns.
@@ -944,7 +946,7 @@ fn a_session_whose_upstream_cannot_be_connected_goes_to_one_other_and_always_the
             .contains(&origins[1].addr().to_string())
     });
     let after = homes_of_sessions(&mut one(&pointsman));
-    on_every_transport(pointsman.http(), |transport| {
+    on_every_transport(&pointsman, |transport| {
         assert_eq!(homes_of_sessions(transport), after);
     });
     for (session, home) in &before {
@@ -957,7 +959,7 @@ fn one_address_has_one_upstream_with_balance_source() {
     let origins = apps(["a", "b", "c"]);
     let pointsman = start(&service(&origins).key("balance", "source"));
     let mut homes = HashSet::new();
-    on_every_transport(pointsman.http(), |transport| {
+    on_every_transport(&pointsman, |transport| {
         homes.extend((0..100).map(|_| transport.ask(&ask()).text()));
     });
     assert_eq!(homes.len(), 1, "{homes:?}");
@@ -1029,7 +1031,7 @@ fn an_upstream_that_moves_keeps_its_clients() {
     wait_until("b to have moved", || {
         pointsman.plan().dump.contains(&moved.to_string())
     });
-    on_every_transport(pointsman.http(), |transport| {
+    on_every_transport(&pointsman, |transport| {
         assert_eq!(stays(transport, "LB_SERVERID=b"), "c");
     });
 }

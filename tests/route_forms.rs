@@ -191,7 +191,7 @@ fn a_condition_on_method_field_and_query_leads_on_what_the_routes_share() {
             &condition("acl tests url_param(debug) -m found\nif tests"),
         )
         .check(&[("h.test", "/", "plain /")]);
-    on_every_transport(pointsman.http(), |transport| {
+    on_every_transport(&pointsman, |transport| {
         let mut check = |ask: &Ask, expected: &str| {
             let (name, answered) = (transport.name, answer(transport.ask(ask)));
             assert_eq!(answered, expected, "{name}: {ask:?}");
@@ -227,7 +227,7 @@ fn a_condition_sees_what_rules_of_the_balancer_made_of_the_request() {
         .service_with("gold", "h.test", "", &[("match", "{ hdr(x-tier) gold }")])
         .service_with("old", "h.test", "", &[("match", "{ var(txn.agent) old }")])
         .check(&[("h.test", "/g", "gold /g"), ("h.test", "/s", "plain /s")]);
-    on_every_transport(pointsman.http(), |transport| {
+    on_every_transport(&pointsman, |transport| {
         let old = Ask::get("h.test", "/s").header("User-Agent", "old");
         assert_eq!(answer(transport.ask(&old)), "old /s");
     });
@@ -252,7 +252,7 @@ fn where_no_condition_holds_less_specific_routes_and_the_default_are_asked() {
         .service_with("g-default", "own.test", "", &[("default", "true")])
         .check(&[("h.test", "/x/y", "g-default /x/y")]);
     let post = |target| Ask::new("POST", "h.test", target).body("x");
-    on_every_transport(pointsman.http(), |transport| {
+    on_every_transport(&pointsman, |transport| {
         assert_eq!(answer(transport.ask(&post("/x/y"))), "f-any /y");
         assert_eq!(answer(transport.ask(&post("/z"))), "c-host /z");
     });
@@ -285,7 +285,7 @@ fn a_default_service_with_a_condition_takes_only_what_it_matches() {
             &[("default", "true"), ("match", "{ method POST }")],
         )
         .check(&[("h.test", "/", "404"), ("own.test", "/", "404")]);
-    on_every_transport(pointsman.http(), |transport| {
+    on_every_transport(&pointsman, |transport| {
         let post = Ask::new("POST", "h.test", "/").body("x");
         assert_eq!(answer(transport.ask(&post)), "posts /");
     });
@@ -331,7 +331,7 @@ fn context_root_rewrite_cuts_the_root_and_sends_its_bare_form_on_to_the_slash() 
             // As a place to go to, `//two/` would be another host.
             ("two.test", "//two", "two /"),
         ]);
-    on_every_transport(pointsman.http(), |transport| {
+    on_every_transport(&pointsman, |transport| {
         let mut check = |ask: &Ask, status: u16, location: &str| {
             let response = transport.ask(ask);
             assert_eq!(response.status(), status, "{ask:?}");
@@ -433,7 +433,7 @@ fn with_compat_kontena_a_star_is_a_star_and_the_first_name_that_takes_it_wins() 
             ("ff.test", "/lower", "d /er"),
             ("ff.test", "/api", "f /api"),
         ]);
-    on_every_transport(pointsman.http(), |transport| {
+    on_every_transport(&pointsman, |transport| {
         let mut by = |method: &str| answer(transport.ask(&Ask::new(method, "h.test", "/api")));
         assert_eq!(by("PUT"), "0 /");
         assert_eq!(by("POST"), "a /");

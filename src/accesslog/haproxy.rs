@@ -14,6 +14,9 @@ pub(super) fn write(record: &Record<'_>, stamps: &mut Stamps, out: &mut Vec<u8>)
     thousandths(ms, out);
     out.extend_from_slice(b"] ");
     out.extend_from_slice(record.frontend.as_bytes());
+    if record.tls.is_some() {
+        out.push(b'~');
+    }
     out.push(b' ');
     // What was led nowhere belongs to the frontend.
     out.extend_from_slice(record.service.unwrap_or(record.frontend).as_bytes());

@@ -24,6 +24,8 @@ pub(super) fn write(record: &Record<'_>, stamps: &mut Stamps, out: &mut Vec<u8>)
     quoted(|out| address(record.client, out), out);
     name("listener", out);
     quoted(|out| address(record.listener, out), out);
+    name("tls", out);
+    text(record.tls.map(str::as_bytes), out);
     name("service", out);
     text(record.service.map(str::as_bytes), out);
     name("upstream", out);

@@ -13,6 +13,8 @@ pub struct Record<'a> {
     pub listener: SocketAddr,
     /// What HAProxy calls a frontend: `http`, or the name of a TCP service.
     pub frontend: &'a str,
+    /// The version of TLS that the client speaks to us; `None`: it does not.
+    pub tls: Option<&'a str>,
     pub service: Option<&'a str>,
     /// The last one chosen.
     pub upstream: Option<Upstream<'a>>,

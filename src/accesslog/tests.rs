@@ -11,6 +11,7 @@ fn record() -> Record<'static> {
         client: "10.1.2.3:51732".parse().unwrap(),
         listener: "10.0.0.1:80".parse().unwrap(),
         frontend: "http",
+        tls: None,
         service: Some("web"),
         upstream: Some(Upstream {
             name: "web-1",
@@ -156,7 +157,7 @@ fn json_has_every_field_and_null_for_what_is_not_known() {
     assert_eq!(
         line(Format::Json, &record()),
         "{\"type\":\"http\",\"time\":\"2023-11-14T22:13:20.042Z\",\"client\":\"10.1.2.3:51732\",\
-         \"listener\":\"10.0.0.1:80\",\"service\":\"web\",\"upstream\":\"web-1\",\
+         \"listener\":\"10.0.0.1:80\",\"tls\":null,\"service\":\"web\",\"upstream\":\"web-1\",\
          \"upstream_address\":\"[::1]:8080\",\"method\":\"GET\",\"target\":\"/index.html?q=1\",\
          \"version\":\"HTTP/1.1\",\"host\":\"www.example.com\",\"status\":200,\
          \"request_id\":\"0123abcd\",\"user\":\"bob\",\"user_agent\":\"curl/8\",\

@@ -15,6 +15,9 @@ use crate::whoami;
 /// A load balancer that is reconfigured under moving traffic.
 ///
 /// Keys in etcd or in a directory say which services there are; a key change is the reload.
+/// Where HTTPS is served, unless told otherwise and as soon as there is a certificate.
+pub(super) const HTTPS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 443);
+
 /// Where we show our own figures, unless told otherwise.
 pub(super) const STATS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 1000);
 
@@ -165,6 +168,16 @@ pub struct ListenArgs {
         value_parser = address
     )]
     pub http: Vec<SocketAddr>,
+    /// Where HTTPS is served; may be repeated; none: nowhere [default: 0.0.0.0:443, from the first
+    /// certificate on]
+    #[arg(
+        long,
+        env = "LB_HTTPS",
+        value_name = "ADDR:PORT",
+        value_delimiter = ',',
+        value_parser = address_or_none
+    )]
+    pub https: Vec<Option<SocketAddr>>,
     /// Where /live, /ready, /v1/status and /v1/plan are served
     #[arg(
         long,
@@ -240,6 +253,9 @@ pub struct SettingArgs {
     /// From the first byte of a request head to its end [default: 5s]
     #[arg(long, env = "LB_TIMEOUT_HEAD", value_name = "DURATION")]
     pub timeout_head: Option<String>,
+    /// From the first byte of a client's TLS handshake to its end [default: 10s]
+    #[arg(long, env = "LB_TIMEOUT_HANDSHAKE", value_name = "DURATION")]
+    pub timeout_handshake: Option<String>,
     /// A kept connection without a request [default: 10s]
     #[arg(long, env = "LB_TIMEOUT_IDLE", value_name = "DURATION")]
     pub timeout_idle: Option<String>,
@@ -273,6 +289,9 @@ pub struct SettingArgs {
     /// Client connections at once; more wait in the kernel [default: 100000]
     #[arg(long, env = "LB_MAX_CONNECTIONS", value_name = "N")]
     pub max_connections: Option<String>,
+    /// TLS handshakes with clients at once, for each worker; beyond it the oldest is dropped [default: 1024]
+    #[arg(long, env = "LB_MAX_HANDSHAKES", value_name = "N")]
+    pub max_handshakes: Option<String>,
     /// How many may wait for a place at one service [default: 1024]
     #[arg(long, env = "LB_MAX_QUEUE", value_name = "N")]
     pub max_queue: Option<String>,
@@ -368,6 +387,16 @@ pub enum LogFormat {
 fn address(text: &str) -> Result<SocketAddr, &'static str> {
     text.parse()
         .map_err(|_| "write an address and a port, such as 0.0.0.0:80 or [::]:80")
+}
+
+/// `none` is `None`.
+fn address_or_none(text: &str) -> Result<Option<SocketAddr>, &'static str> {
+    if text == "none" {
+        return Ok(None);
+    }
+    text.parse()
+        .map(Some)
+        .map_err(|_| "write an address and a port, such as 0.0.0.0:443 or [::]:443, or none")
 }
 
 fn ip(text: &str) -> Result<IpAddr, &'static str> {

@@ -10,7 +10,7 @@ use clap::CommandFactory;
 
 use crate::app::cli::{Cli, LookArgs, StoreArgs};
 use crate::app::dryrun::DryRun;
-use crate::app::settings;
+use crate::app::settings::{self, HttpsAt};
 use crate::apply::accept::Court;
 use crate::diag::Diagnostic;
 use crate::render::Templates;
@@ -104,6 +104,7 @@ fn dry_run(args: &LookArgs) -> anyhow::Result<(DryRun, Vec<Diagnostic>)> {
     problems.extend(tree.problems);
     let court = Court::new(settings::reserved_ports(
         &args.listen.http,
+        &HttpsAt::read(&args.listen.https)?,
         args.listen.stats,
     ));
     let dry = DryRun::new(templates, defaults, court, &tree.snapshot);

@@ -164,6 +164,7 @@ impl Pipeline {
     pub(super) fn retry(&mut self) {
         self.applier.fleet().shared.published.free_retired();
         self.applier.tell_lost_lines();
+        self.applier.retry_https();
         let free = self.court.unbound();
         let free = free.filter(|(_, port)| self.applier.can_bind(*port));
         let free: BTreeSet<_> = free.map(|(unit, _)| unit.clone()).collect();

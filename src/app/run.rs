@@ -16,12 +16,13 @@ use crate::admin;
 use crate::app::cli::RunArgs;
 use crate::app::lastgood::{LastGood, Saved};
 use crate::app::pipeline::Pipeline;
-use crate::app::{logging, settings};
-use crate::apply::Applier;
+use crate::app::settings::HttpsAt;
+use crate::app::{cli, logging, settings};
 use crate::apply::accept::Court;
+use crate::apply::{Applier, Https};
 use crate::diag::Diagnostic;
 use crate::plan::Plan;
-use crate::proxy::{Bound, Fleet, Generation, Published, bind};
+use crate::proxy::{Bound, Fleet, Generation, Published, Termination, bind};
 use crate::render::{Templates, fingerprint};
 use crate::snapshot::Snapshot;
 use crate::status::{NodeStatus, Phase, time_text};
@@ -72,7 +73,12 @@ async fn run_until_signal(args: RunArgs) -> anyhow::Result<ExitCode> {
     };
 
     raise_open_files();
-    let http = bind_http(&args.listen.http, workers)?;
+    let http = bind_all("--http", &args.listen.http, workers)?;
+    let https_at = HttpsAt::read(&args.listen.https)?;
+    let https = match &https_at {
+        HttpsAt::Usual => Https::with_first_certificate(cli::HTTPS),
+        HttpsAt::These(addresses) => Https::bound(bind_all("--https", addresses, workers)?),
+    };
     let stats = args.listen.stats;
     let stats = admin::bind(stats)
         .await
@@ -87,6 +93,7 @@ async fn run_until_signal(args: RunArgs) -> anyhow::Result<ExitCode> {
         revision: 0,
         plan: Plan::new(defaults.clone()),
         access_log: None,
+        tls: Termination::none()?,
     };
     let logs = Logs::default();
     let published = Published::new(first);
@@ -95,7 +102,11 @@ async fn run_until_signal(args: RunArgs) -> anyhow::Result<ExitCode> {
     yield_to_workers();
     let shared = fleet.shared.clone();
     let addresses: Vec<_> = http.iter().map(|bound| bound.address).collect();
-    let court = Court::new(settings::reserved_ports(&addresses, args.listen.stats));
+    let court = Court::new(settings::reserved_ports(
+        &addresses,
+        &https_at,
+        args.listen.stats,
+    ));
     let (status, mut status_seen) = watch::channel(NodeStatus {
         node: node.clone(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -106,7 +117,7 @@ async fn run_until_signal(args: RunArgs) -> anyhow::Result<ExitCode> {
     });
     let tree = settings::tree(&specs, &store_options);
     let (last_good, saved) = open_last_good(&args.state_dir, &tree);
-    let mut applier = Applier::new(fleet, http, args.tcp_address, logs);
+    let mut applier = Applier::new(fleet, http, https, args.tcp_address, logs);
     if defaults
         .front
         .as_ref()
@@ -223,10 +234,10 @@ fn yield_to_workers() {
     let _ = rustix::process::setpriority_process(None, CONTROL_NICENESS);
 }
 
-fn bind_http(addresses: &[SocketAddr], workers: usize) -> anyhow::Result<Vec<Bound>> {
+fn bind_all(flag: &str, addresses: &[SocketAddr], workers: usize) -> anyhow::Result<Vec<Bound>> {
     addresses
         .iter()
-        .map(|address| bind(*address, workers).map_err(|error| unbound("--http", *address, &error)))
+        .map(|address| bind(*address, workers).map_err(|error| unbound(flag, *address, &error)))
         .collect()
 }
 

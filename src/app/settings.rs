@@ -6,7 +6,7 @@ use std::path::Path;
 
 use anyhow::{Context, bail};
 
-use crate::app::cli::{SettingArgs, StoreArgs};
+use crate::app::cli::{self, SettingArgs, StoreArgs};
 use crate::config::{self, Balancer, LogFiles, Unit};
 use crate::diag::Diagnostic;
 use crate::names::UnitName;
@@ -160,10 +160,11 @@ fn told_of_flag(problem: &Diagnostic) -> String {
 
 impl SettingArgs {
     /// Each flag under the name of its key.
-    fn flags(&self) -> [(&'static str, Option<&str>); 29] {
-        [
+    fn flags(&self) -> Vec<(&'static str, Option<&str>)> {
+        vec![
             ("compat", self.compat.as_deref()),
             ("timeout_head", self.timeout_head.as_deref()),
+            ("timeout_handshake", self.timeout_handshake.as_deref()),
             ("timeout_idle", self.timeout_idle.as_deref()),
             ("timeout_client", self.timeout_client.as_deref()),
             ("timeout_connect", self.timeout_connect.as_deref()),
@@ -175,6 +176,7 @@ impl SettingArgs {
             ("max_headers", self.max_headers.as_deref()),
             ("max_body_size", self.max_body_size.as_deref()),
             ("max_connections", self.max_connections.as_deref()),
+            ("max_handshakes", self.max_handshakes.as_deref()),
             ("max_queue", self.max_queue.as_deref()),
             ("retries", self.retries.as_deref()),
             ("trusted_proxies", self.trusted_proxies.as_deref()),
@@ -198,12 +200,50 @@ impl SettingArgs {
     }
 }
 
+/// Where HTTPS is served.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum HttpsAt {
+    /// Nobody said: at the usual place, if there is a certificate.
+    Usual,
+    /// As was asked for.
+    These(Vec<SocketAddr>),
+}
+
+impl HttpsAt {
+    pub(super) fn read(flags: &[Option<SocketAddr>]) -> anyhow::Result<Self> {
+        match flags {
+            [] => Ok(Self::Usual),
+            [None] => Ok(Self::These(Vec::new())),
+            flags => match flags.iter().copied().collect() {
+                Some(addresses) => Ok(Self::These(addresses)),
+                None => bail!("--https: none stands alone"),
+            },
+        }
+    }
+
+    pub(super) fn addresses(&self) -> &[SocketAddr] {
+        match self {
+            Self::Usual => &[cli::HTTPS],
+            Self::These(addresses) => addresses,
+        }
+    }
+}
+
 /// Ports that no TCP service can have, and what has them.
-pub(super) fn reserved_ports(http: &[SocketAddr], stats: SocketAddr) -> HashMap<u16, String> {
+pub(super) fn reserved_ports(
+    http: &[SocketAddr],
+    https: &HttpsAt,
+    stats: SocketAddr,
+) -> HashMap<u16, String> {
     let http = http
         .iter()
         .map(|a| (a.port(), format!("the HTTP listener {a}")));
-    http.chain([(stats.port(), format!("the stats listener {stats}"))])
+    let https = https.addresses().iter().map(|a| {
+        let whose = format!("the HTTPS listener {a}; --https says where else, or none");
+        (a.port(), whose)
+    });
+    http.chain(https)
+        .chain([(stats.port(), format!("the stats listener {stats}"))])
         .collect()
 }
 

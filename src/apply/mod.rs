@@ -5,6 +5,7 @@
 
 pub mod accept;
 pub mod certificates;
+mod https;
 
 use std::collections::HashMap;
 use std::io;
@@ -12,13 +13,15 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use https::Https;
+
 use crate::accesslog::Logs;
 use crate::balance::UpstreamState;
 use crate::diag::Diagnostic;
 use crate::names::UnitName;
 use crate::plan::Plan;
 use crate::proxy::health::Checker;
-use crate::proxy::{Bound, Fleet, Generation, Protocol, bind};
+use crate::proxy::{Bound, Fleet, Generation, Protocol, Termination, bind};
 
 /// How long the last lines of access logs may take at the end.
 const LOG_FLUSH: Duration = Duration::from_secs(2);
@@ -31,6 +34,7 @@ pub struct Applier {
     bind_ip: IpAddr,
     /// Bound at the start, opened by the first commit: nobody is served from empty tables.
     waiting_http: Vec<Bound>,
+    https: Https,
     open_ports: HashMap<u16, SocketAddr>,
     logs: Logs,
 }
@@ -39,6 +43,8 @@ pub struct Applier {
 pub struct Staged {
     plan: Plan,
     bound: Vec<(u16, Bound)>,
+    https: Option<Bound>,
+    tls: Arc<Termination>,
 }
 
 /// What a commit did, for the log.
@@ -55,12 +61,13 @@ pub struct Swap {
 
 impl Applier {
     /// `logs` has the tally that the fleet was started with.
-    pub fn new(fleet: Fleet, http: Vec<Bound>, bind_ip: IpAddr, logs: Logs) -> Self {
+    pub fn new(fleet: Fleet, http: Vec<Bound>, https: Https, bind_ip: IpAddr, logs: Logs) -> Self {
         Self {
             fleet,
             checker: Checker::default(),
             bind_ip,
             waiting_http: http,
+            https,
             open_ports: HashMap::new(),
             logs,
         }
@@ -84,7 +91,8 @@ impl Applier {
 
     /// Binds what the plan needs. The failures name the units to do without.
     pub fn stage(&self, plan: Plan) -> Result<Staged, Vec<(UnitName, Diagnostic)>> {
-        let changes = self.current().plan.port_changes(&plan);
+        let current = self.current();
+        let changes = current.plan.port_changes(&plan);
         let mut bound = Vec::new();
         let mut failures = Vec::new();
         for (port, service) in changes.opened {
@@ -97,11 +105,15 @@ impl Applier {
                 }
             }
         }
-        if failures.is_empty() {
-            Ok(Staged { plan, bound })
-        } else {
-            Err(failures)
+        if !failures.is_empty() {
+            return Err(failures);
         }
+        Ok(Staged {
+            https: self.https.stage(&plan, self.fleet.size()),
+            tls: current.tls.follow(&plan),
+            bound,
+            plan,
+        })
     }
 
     /// Whether a TCP service could have this port now.
@@ -113,7 +125,12 @@ impl Applier {
     /// current one says; the first commit always counts.
     pub fn commit(&mut self, staged: Staged, revision: u64) -> Option<Swap> {
         let old = self.current();
-        let Staged { plan, bound } = staged;
+        let Staged {
+            plan,
+            bound,
+            https,
+            tls,
+        } = staged;
         let closed = old.plan.port_changes(&plan).closed;
         let changes = old.plan.diff(&plan);
         if changes.is_empty() && old.id > 0 {
@@ -121,13 +138,14 @@ impl Applier {
             return None;
         }
         let removed = changes.iter().filter(|(_, form)| form.is_none()).count();
+        let https = self.https.commit(https);
         let swap = Swap {
             generation: old.id + 1,
             services: plan.len(),
             certificates: plan.certificates().len(),
             changed: changes.len() - removed,
             removed,
-            opened: bound.len() + self.waiting_http.len(),
+            opened: bound.len() + self.waiting_http.len() + https.len(),
             closed: closed.len(),
         };
         let drain = plan.balancer().timeouts.drain;
@@ -140,6 +158,7 @@ impl Applier {
             revision,
             plan: plan.clone(),
             access_log,
+            tls,
         });
 
         for (port, sockets) in bound {
@@ -148,6 +167,9 @@ impl Applier {
         }
         for sockets in std::mem::take(&mut self.waiting_http) {
             self.open(sockets, Protocol::Http);
+        }
+        for sockets in https {
+            self.open(sockets, Protocol::Https);
         }
         for port in closed {
             if let Some(address) = self.open_ports.remove(&port) {
@@ -180,7 +202,16 @@ impl Applier {
                 revision,
                 plan: current.plan.clone(),
                 access_log: current.access_log.clone(),
+                tls: current.tls.clone(),
             });
+        }
+    }
+
+    /// Tries once more to listen where it could not be done.
+    pub fn retry_https(&mut self) {
+        let staged = self.https.stage(&self.current().plan, self.fleet.size());
+        for sockets in self.https.commit(staged) {
+            self.open(sockets, Protocol::Https);
         }
     }
 

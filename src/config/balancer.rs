@@ -21,6 +21,7 @@ use crate::names::CertificateName;
 pub const BALANCER_FIELDS: &[&str] = &[
     "compat",
     "timeout_head",
+    "timeout_handshake",
     "timeout_idle",
     "timeout_client",
     "timeout_connect",
@@ -32,6 +33,7 @@ pub const BALANCER_FIELDS: &[&str] = &[
     "max_headers",
     "max_body_size",
     "max_connections",
+    "max_handshakes",
     "max_queue",
     "retries",
     "trusted_proxies",
@@ -55,6 +57,8 @@ pub const BALANCER_FIELDS: &[&str] = &[
 /// A wait that ends: long enough for any long poll, short enough that nothing is held for ever.
 pub(super) const TIMEOUT: RangeInclusive<Duration> =
     Duration::from_millis(1)..=Duration::from_hours(7 * 24);
+/// Each of them holds up to 80 KiB.
+const HANDSHAKES: RangeInclusive<u32> = 1..=100_000;
 /// Nothing at all is a fair answer to how long to wait for what is left.
 pub(super) const DRAIN: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_hours(7 * 24);
 
@@ -62,6 +66,7 @@ pub(super) const DRAIN: RangeInclusive<Duration> = Duration::ZERO..=Duration::fr
 pub(super) fn balancer(fields: &mut Fields<'_>, defaults: &Balancer) -> Balancer {
     let Timeouts {
         head,
+        handshake,
         idle,
         client,
         connect,
@@ -80,6 +85,7 @@ pub(super) fn balancer(fields: &mut Fields<'_>, defaults: &Balancer) -> Balancer
     };
     let timeouts = Timeouts {
         head: timeout("timeout_head", lines.head, head),
+        handshake: timeout("timeout_handshake", None, handshake),
         idle: timeout("timeout_idle", lines.idle, idle),
         client: timeout("timeout_client", lines.client, client),
         connect: timeout("timeout_connect", lines.connect, connect),
@@ -116,6 +122,9 @@ pub(super) fn balancer(fields: &mut Fields<'_>, defaults: &Balancer) -> Balancer
             }
             .unwrap_or(defaults.max_connections)
         },
+        max_handshakes: fields
+            .read("max_handshakes", |text| values::count(text, HANDSHAKES))
+            .unwrap_or(defaults.max_handshakes),
         max_queue: fields
             .read("max_queue", |text| values::count(text, MAX_QUEUE))
             .unwrap_or(defaults.max_queue),

@@ -290,6 +290,9 @@ pub struct Balancer {
     /// `max_connections`: client connections over all listeners, default 100000. Beyond it new
     /// connections wait: one in the hand of each worker, the rest in the kernel's backlog.
     pub max_connections: u32,
+    /// `max_handshakes`: TLS handshakes with clients under way at once, for each worker, default 1024.
+    /// Beyond it the oldest is dropped.
+    pub max_handshakes: u32,
     /// `max_queue`: default for services, 1024.
     pub max_queue: u32,
     /// `retries`: default for services, 3.
@@ -346,6 +349,8 @@ pub struct InfoHeaders {
 pub struct Timeouts {
     /// `timeout_head`, 5 s: first byte to the end of a request head. 408.
     pub head: Duration,
+    /// `timeout_handshake`, 10 s: first byte to the end of a TLS handshake with a client.
+    pub handshake: Duration,
     /// `timeout_idle`, 10 s: a kept-alive connection without a request.
     pub idle: Duration,
     /// `timeout_client`, 60 s: a client that neither sends its body nor reads the answer. 408.
@@ -367,6 +372,7 @@ impl Default for Timeouts {
         let s = Duration::from_secs;
         Self {
             head: s(5),
+            handshake: s(10),
             idle: s(10),
             client: s(60),
             connect: s(5),
@@ -396,6 +402,7 @@ impl Default for Balancer {
             max_headers: 100,
             max_body_size: None,
             max_connections: 100_000,
+            max_handshakes: 1024,
             max_queue: 1024,
             retries: 3,
             trusted_proxies: Vec::new(),

@@ -4,8 +4,9 @@ use std::cell::RefCell;
 use std::ops::{Deref, DerefMut};
 use std::rc::Rc;
 
-/// Bytes of one buffer: the largest head by default, and enough for one read of a body.
-pub(crate) const BUFFER_SIZE: usize = 16 * 1024;
+/// Bytes of one buffer: the largest head by default, enough for one read of a body, and a little more
+/// than that for what a TLS record adds to its bytes.
+pub(crate) const BUFFER_SIZE: usize = 16 * 1024 + 512;
 
 /// Buffers of each kind kept for the next lease; more go back to the allocator.
 const KEPT: usize = 256;
@@ -66,6 +67,10 @@ impl Input {
         &self.bytes[self.start..self.end]
     }
 
+    pub(crate) fn filled_mut(&mut self) -> &mut [u8] {
+        &mut self.bytes[self.start..self.end]
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.start == self.end
     }
@@ -81,6 +86,23 @@ impl Input {
             self.start = 0;
         }
         &mut self.bytes[self.end..]
+    }
+
+    /// Where `n` more bytes go, however many there are already.
+    pub(crate) fn room_for(&mut self, n: usize) -> &mut [u8] {
+        if self.room().len() < n && !self.grow(self.filled().len() + n) {
+            self.bytes.copy_within(self.start..self.end, 0);
+            self.end -= self.start;
+            self.start = 0;
+        }
+        self.room()
+    }
+
+    pub(crate) fn append(&mut self, bytes: &[u8]) {
+        if !bytes.is_empty() {
+            self.room_for(bytes.len())[..bytes.len()].copy_from_slice(bytes);
+            self.add(bytes.len());
+        }
     }
 
     pub(crate) fn add(&mut self, n: usize) {

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::accesslog::Log;
 use crate::plan::Plan;
+use crate::proxy::tls::Termination;
 
 /// One plan made current.
 #[derive(Debug)]
@@ -21,6 +22,8 @@ pub struct Generation {
     pub plan: Plan,
     /// Where requests are told, if they are.
     pub access_log: Option<Arc<Log>>,
+    /// What handshakes with clients go by.
+    pub tls: Arc<Termination>,
 }
 
 /// The place where the current generation stands.

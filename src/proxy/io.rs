@@ -1,9 +1,7 @@
-//! Reading and writing sockets by shared reference, so that both directions of an exchange can be
-//! under way in one task without splitting anything.
+//! Reading and writing sockets by shared reference: what [`Stream`](crate::proxy::stream::Stream)
+//! stands on.
 
-use std::future::poll_fn;
 use std::io::{self, IoSlice};
-use std::pin::pin;
 use std::task::{Context, Poll, ready};
 
 use rustix::net::{RecvFlags, SendFlags};
@@ -31,15 +29,6 @@ pub(crate) fn poll_read(
     }
 }
 
-pub(crate) async fn read(stream: &TcpStream, buf: &mut [u8]) -> io::Result<usize> {
-    poll_fn(|cx| poll_read(stream, cx, buf)).await
-}
-
-/// Waits until there is something to read (or the end) without holding a buffer.
-pub(crate) async fn readable(stream: &TcpStream) -> io::Result<()> {
-    poll_fn(|cx| stream.poll_read_ready(cx)).await
-}
-
 pub(crate) fn poll_write(
     stream: &TcpStream,
     cx: &mut Context<'_>,
@@ -55,35 +44,21 @@ pub(crate) fn poll_write(
     }
 }
 
-pub(crate) async fn write_all(stream: &TcpStream, mut buf: &[u8]) -> io::Result<()> {
-    while !buf.is_empty() {
-        let n = poll_fn(|cx| poll_write(stream, cx, buf)).await?;
-        buf = &buf[n..];
-    }
-    Ok(())
-}
-
-/// Writes two pieces as one, in one system call as long as the socket takes them.
-pub(crate) async fn write_both(stream: &TcpStream, mut a: &[u8], b: &[u8]) -> io::Result<()> {
-    while !a.is_empty() && !b.is_empty() {
-        let n = poll_fn(|cx| {
-            loop {
-                ready!(stream.poll_write_ready(cx))?;
-                match stream.try_write_vectored(&[IoSlice::new(a), IoSlice::new(b)]) {
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                    Ok(0) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                    result => return Poll::Ready(result),
-                }
-            }
-        })
-        .await?;
-        if n >= a.len() {
-            return write_all(stream, &b[n - a.len()..]).await;
+/// Writes some of two pieces as one.
+pub(crate) fn poll_write_both(
+    stream: &TcpStream,
+    cx: &mut Context<'_>,
+    a: &[u8],
+    b: &[u8],
+) -> Poll<io::Result<usize>> {
+    loop {
+        ready!(stream.poll_write_ready(cx))?;
+        match stream.try_write_vectored(&[IoSlice::new(a), IoSlice::new(b)]) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Ok(0) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+            result => return Poll::Ready(result),
         }
-        a = &a[n..];
     }
-    write_all(stream, a).await?;
-    write_all(stream, b).await
 }
 
 /// Whether nothing has happened on a connection that should be silent: no data, no end, no error.
@@ -101,19 +76,9 @@ pub(crate) fn is_silent_now(stream: &TcpStream) -> bool {
     matches!(peeked, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
 }
 
-/// Does the work unless the peer resets its connection meanwhile. The end of what it sends is no
-/// reason: who has said everything may still listen.
-pub(crate) async fn unless_reset<F: Future>(peer: &TcpStream, work: F) -> Option<F::Output> {
-    let mut work = pin!(work);
-    poll_fn(|cx| match work.as_mut().poll(cx) {
-        Poll::Ready(output) => Poll::Ready(Some(output)),
-        Poll::Pending => poll_reset(peer, cx).map(|()| None),
-    })
-    .await
-}
-
+/// Ready when the peer has reset its connection.
 /// Costs a system call only when there is news from the peer: more requests, its end, or a reset.
-fn poll_reset(peer: &TcpStream, cx: &mut Context<'_>) -> Poll<()> {
+pub(crate) fn poll_reset(peer: &TcpStream, cx: &mut Context<'_>) -> Poll<()> {
     if peer.poll_read_ready(cx).is_pending() {
         return Poll::Pending;
     }
@@ -140,7 +105,7 @@ fn try_read(stream: &TcpStream, buf: &mut [u8]) -> io::Result<usize> {
     })
 }
 
-fn try_write(stream: &TcpStream, buf: &[u8]) -> io::Result<usize> {
+pub(crate) fn try_write(stream: &TcpStream, buf: &[u8]) -> io::Result<usize> {
     stream.try_io(Interest::WRITABLE, || {
         rustix::net::send(stream, buf, SendFlags::NOSIGNAL).map_err(io::Error::from)
     })

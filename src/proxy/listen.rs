@@ -21,6 +21,8 @@ const PAUSE: Duration = Duration::from_millis(100);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Protocol {
     Http,
+    /// The same behind a TLS handshake.
+    Https,
     /// The TCP service that has this port.
     Tcp,
 }
@@ -75,11 +77,17 @@ impl Bound {
 
 /// A connection that was accepted, before anything was read from it.
 pub(crate) struct Accepted {
-    pub(crate) stream: TcpStream,
+    pub(crate) socket: TcpStream,
+    pub(crate) ends: Ends,
+    pub(crate) protocol: Protocol,
+}
+
+/// Between whom a connection is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ends {
     pub(crate) peer: SocketAddr,
     /// The listener's address, whose port tells what was asked for.
     pub(crate) listener: SocketAddr,
-    pub(crate) protocol: Protocol,
 }
 
 /// Accepts until told to stop, then takes in what the kernel had already accepted for us: closing
@@ -106,7 +114,7 @@ pub(crate) async fn accept_all(
             _ = &mut stop => break,
         };
         match accepted {
-            Ok((stream, peer)) => {
+            Ok((socket, peer)) => {
                 // Asked of each connection that came: while this worker waited for it, the
                 // others may have filled the last place. It waits here, the rest in the kernel.
                 while !stopped && !worker.has_room() {
@@ -115,10 +123,10 @@ pub(crate) async fn accept_all(
                         () = tokio::time::sleep(PAUSE / 10) => {}
                     }
                 }
+                let listener = address;
                 worker.welcome(Accepted {
-                    stream,
-                    peer,
-                    listener: address,
+                    socket,
+                    ends: Ends { peer, listener },
                     protocol,
                 });
             }
@@ -137,11 +145,11 @@ pub(crate) async fn accept_all(
         if socket.set_nonblocking(true).is_err() {
             continue;
         }
-        if let Ok(stream) = TcpStream::from_std(socket.into()) {
+        if let Ok(socket) = TcpStream::from_std(socket.into()) {
+            let listener = address;
             worker.welcome(Accepted {
-                stream,
-                peer,
-                listener: address,
+                socket,
+                ends: Ends { peer, listener },
                 protocol,
             });
         }

@@ -14,8 +14,10 @@ mod io;
 mod listen;
 mod pipe;
 mod probe;
+mod stream;
 mod tcp;
 mod timer;
+mod tls;
 mod trace;
 mod tunnel;
 mod upstream;
@@ -23,4 +25,5 @@ mod worker;
 
 pub use generation::{Generation, Published};
 pub use listen::{Bound, Protocol, bind};
+pub use tls::Termination;
 pub use worker::{Fleet, Shared};

@@ -3,12 +3,11 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use tokio::net::TcpStream;
-
 use crate::accesslog::Cause;
 use crate::balance::{Admission, InFlight, Outcome, Tried, client_hash};
 use crate::plan::Service;
-use crate::proxy::listen::Accepted;
+use crate::proxy::listen::Ends;
+use crate::proxy::stream::Stream;
 use crate::proxy::timer::Deadline;
 use crate::proxy::trace::Trace;
 use crate::proxy::tunnel::{Early, End, Lender, tunnel};
@@ -17,26 +16,18 @@ use crate::proxy::worker::Counted;
 use crate::rules::{Edits, Facts, Side, Verdict};
 
 /// Serves one connection to its end. A service without a usable upstream closes at once.
-pub(crate) async fn serve(worker: Counted, accepted: Accepted) {
-    let Accepted {
-        stream: client,
-        peer,
-        listener,
-        ..
-    } = accepted;
+pub(crate) async fn serve(worker: Counted, client: Stream, ends: Ends) {
+    let Ends { peer, listener } = ends;
     let pinned = worker.view.pin();
     let Some(service) = pinned.plan.tcp(listener.port()).cloned() else {
         return;
     };
     let mut trace = Trace::default();
-    trace.begin(&worker, &pinned, peer, listener, false);
+    trace.begin(&worker, &pinned, ends, None, false);
     trace.routed(&service);
     let balancer = pinned.plan.balancer().clone();
     if let Some(policy) = &service.config.policy
-        && policy
-            .rules
-            .judge(&Known { peer, listener }, &mut Edits::default())
-            != Verdict::Pass
+        && policy.rules.judge(&Known(ends), &mut Edits::default()) != Verdict::Pass
     {
         tracing::debug!(service = %service.config.name, %peer, "turned away");
         trace.stop(Cause::Refused);
@@ -140,7 +131,7 @@ async fn connect_any(
     timeout: std::time::Duration,
     deadline: &Deadline,
     trace: &Trace,
-) -> Result<(TcpStream, InFlight, usize), Outcome> {
+) -> Result<(Stream, InFlight, usize), Outcome> {
     let mut tried = Tried::default();
     let mut outcome = Outcome::TurnedAway;
     for attempt in 0..=retries {
@@ -172,10 +163,7 @@ async fn connect_any(
 }
 
 /// What rules may know of a connection that has not said anything.
-struct Known {
-    peer: SocketAddr,
-    listener: SocketAddr,
-}
+struct Known(Ends);
 
 impl Facts for Known {
     fn method(&self) -> &[u8] {
@@ -199,11 +187,11 @@ impl Facts for Known {
     }
 
     fn client(&self) -> SocketAddr {
-        self.peer
+        self.0.peer
     }
 
     fn listener(&self) -> SocketAddr {
-        self.listener
+        self.0.listener
     }
 
     fn is_tls(&self) -> bool {

@@ -17,6 +17,7 @@ use crate::accesslog::{Cause, Ended, Http, Load, Phase, Record, RequestLine, Tim
 use crate::plan::Service;
 use crate::proxy::generation::Generation;
 use crate::proxy::http1::{FieldId, RequestHead, Version};
+use crate::proxy::listen::Ends;
 use crate::proxy::tunnel::{self, End, Side};
 use crate::proxy::worker::Worker;
 
@@ -47,6 +48,7 @@ struct Story {
     client: SocketAddr,
     listener: SocketAddr,
     is_http: bool,
+    tls: Option<&'static str>,
     began_at: SystemTime,
     began: Instant,
     asked: Cell<Option<Instant>>,
@@ -96,8 +98,8 @@ impl Trace {
         &mut self,
         worker: &Rc<Worker>,
         generation: &Generation,
-        client: SocketAddr,
-        listener: SocketAddr,
+        ends: Ends,
+        tls: Option<&'static str>,
         is_http: bool,
     ) {
         if generation.access_log.is_none() {
@@ -111,9 +113,10 @@ impl Trace {
         said.bytes.clear();
         said.ends = Default::default();
         let story = Story {
-            client,
-            listener,
+            client: ends.peer,
+            listener: ends.listener,
             is_http,
+            tls,
             began_at: SystemTime::now(),
             began: Instant::now(),
             asked: Cell::default(),
@@ -417,6 +420,7 @@ impl Story {
                 true => HTTP_FRONTEND,
                 false => name.unwrap_or("tcp"),
             },
+            tls: self.tls,
             service: name,
             upstream: member.map(|member| Upstream {
                 name: member.name.as_str(),

@@ -12,8 +12,8 @@ use std::time::Duration;
 use tokio::net::TcpStream;
 
 use crate::proxy::buffers::{BUFFER_SIZE, Buffers, Input};
-use crate::proxy::io::{poll_read, poll_write, shutdown_write};
 use crate::proxy::pipe::{Pipe, Pipes};
+use crate::proxy::stream::Stream;
 use crate::proxy::timer::Deadline;
 
 /// What one direction moves before it is somebody else's turn: a fast flow always finds more to move,
@@ -57,8 +57,8 @@ pub(crate) struct Lender<'a> {
 ///
 /// Dropping the future closes nothing by itself: the sockets belong to the caller.
 pub(crate) async fn tunnel(
-    client: &TcpStream,
-    upstream: &TcpStream,
+    client: &Stream,
+    upstream: &Stream,
     early: Early<'_>,
     idle: Duration,
     deadline: &Deadline,
@@ -84,7 +84,9 @@ pub(crate) async fn tunnel(
             poll => poll.is_ready(),
         };
         if up_done && down_done {
-            // Nobody has to be told: both sockets are closed next.
+            // No socket has to be told, both are closed next; a session has.
+            up.to.end();
+            down.to.end();
             return Poll::Ready(End::Finished);
         }
         up.pass_end();
@@ -115,10 +117,12 @@ pub(crate) struct Early<'a> {
 
 /// One direction.
 struct Flow<'a> {
-    from: &'a TcpStream,
-    to: &'a TcpStream,
+    from: &'a Stream,
+    to: &'a Stream,
+    /// Both, where bytes go through as they are: only then may the kernel move them.
+    sockets: Option<Sockets<'a>>,
     lender: &'a Lender<'a>,
-    carried: Carried,
+    carried: Carried<'a>,
     /// The next read goes through a pipe: the last ones filled the buffer.
     bulk: bool,
     ended: bool,
@@ -127,14 +131,27 @@ struct Flow<'a> {
 }
 
 /// Bytes on their way, and what carries them.
-enum Carried {
+enum Carried<'a> {
     Nothing,
     Buffer(Input),
-    Pipe(Pipe),
+    Pipe(Pipe, Sockets<'a>),
+}
+
+#[derive(Clone, Copy)]
+struct Sockets<'a> {
+    from: &'a TcpStream,
+    to: &'a TcpStream,
+}
+
+impl<'a> Sockets<'a> {
+    fn of(from: &'a Stream, to: &'a Stream) -> Option<Self> {
+        let (from, to) = (from.plain()?, to.plain()?);
+        Some(Self { from, to })
+    }
 }
 
 impl<'a> Flow<'a> {
-    fn new(from: &'a TcpStream, to: &'a TcpStream, early: &[u8], lender: &'a Lender<'a>) -> Self {
+    fn new(from: &'a Stream, to: &'a Stream, early: &[u8], lender: &'a Lender<'a>) -> Self {
         let carried = if early.is_empty() {
             Carried::Nothing
         } else {
@@ -147,6 +164,7 @@ impl<'a> Flow<'a> {
         Self {
             from,
             to,
+            sockets: Sockets::of(from, to),
             lender,
             carried,
             bulk: false,
@@ -167,23 +185,22 @@ impl<'a> Flow<'a> {
             match &mut self.carried {
                 Carried::Nothing => {
                     ready!(self.from.poll_read_ready(cx))?;
-                    if self.bulk {
-                        self.fill_pipe()?
-                    } else {
-                        ready!(self.fill_buffer(cx))?
+                    match self.sockets {
+                        Some(sockets) if self.bulk => self.fill_pipe(sockets)?,
+                        _ => ready!(self.fill_buffer(cx))?,
                     }
                 }
                 Carried::Buffer(buffer) => {
-                    let n = ready!(poll_write(self.to, cx, buffer.filled()))?;
+                    let n = ready!(self.to.poll_write(cx, buffer.filled()))?;
                     buffer.consume(n);
                     self.moved += n as u64;
                     if buffer.is_empty() {
                         self.carried = Carried::Nothing;
                     }
                 }
-                Carried::Pipe(pipe) => {
-                    ready!(self.to.poll_write_ready(cx))?;
-                    match pipe.try_drain(self.to) {
+                Carried::Pipe(pipe, sockets) => {
+                    ready!(sockets.to.poll_write_ready(cx))?;
+                    match pipe.try_drain(sockets.to) {
                         Ok(n) => self.moved += n as u64,
                         Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
                         Err(error) => return Poll::Ready(Err(error)),
@@ -201,14 +218,14 @@ impl<'a> Flow<'a> {
     fn broken(&self, from: Side, to: Side) -> Side {
         match &self.carried {
             Carried::Nothing => from,
-            Carried::Pipe(pipe) if pipe.filled() == 0 => from,
-            Carried::Buffer(_) | Carried::Pipe(_) => to,
+            Carried::Pipe(pipe, _) if pipe.filled() == 0 => from,
+            Carried::Buffer(_) | Carried::Pipe(..) => to,
         }
     }
 
     fn fill_buffer(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut buffer = self.lender.buffers.input();
-        let n = ready!(poll_read(self.from, cx, buffer.room()))?;
+        let n = ready!(self.from.poll_read(cx, buffer.room()))?;
         if n == 0 {
             self.end();
         } else {
@@ -219,10 +236,10 @@ impl<'a> Flow<'a> {
         Poll::Ready(Ok(()))
     }
 
-    fn fill_pipe(&mut self) -> io::Result<()> {
+    fn fill_pipe(&mut self, sockets: Sockets<'a>) -> io::Result<()> {
         match self.lender.pipes.lease() {
             Ok(pipe) => {
-                self.carried = Carried::Pipe(pipe);
+                self.carried = Carried::Pipe(pipe, sockets);
                 self.refill()
             }
             // No descriptors left for a pipe: copying needs none.
@@ -235,10 +252,10 @@ impl<'a> Flow<'a> {
 
     /// Fills the empty pipe again, or gives it back when nothing is there.
     fn refill(&mut self) -> io::Result<()> {
-        let Carried::Pipe(pipe) = &mut self.carried else {
+        let Carried::Pipe(pipe, sockets) = &mut self.carried else {
             return Ok(());
         };
-        match pipe.try_fill(self.from) {
+        match pipe.try_fill(sockets.from) {
             Ok(0) => {
                 self.carried = Carried::Nothing;
                 self.end();
@@ -261,7 +278,7 @@ impl<'a> Flow<'a> {
     fn pass_end(&mut self) {
         if self.ended && !self.end_passed {
             self.end_passed = true;
-            shutdown_write(self.to);
+            self.to.shutdown_write();
         }
     }
 }

@@ -13,7 +13,7 @@ use std::time::Duration;
 use tokio::net::TcpStream;
 
 use crate::balance::Member;
-use crate::proxy::io::{is_silent, is_silent_now};
+use crate::proxy::stream::Stream;
 use crate::proxy::timer::{Deadline, Wheel};
 
 /// An unused connection is closed after this long: sooner than common origins close it (5 s in
@@ -32,7 +32,7 @@ pub(crate) struct Pools {
 }
 
 struct Idle {
-    stream: TcpStream,
+    stream: Stream,
     since_ms: u64,
 }
 
@@ -47,12 +47,12 @@ impl Pools {
     /// The connection that was used last, if it is still silent. One that closes while it is being
     /// used costs another try; for a request that `may_repeat` that is cheaper than a system call to
     /// find out, for any other it must not happen if it can be helped.
-    pub(crate) fn take(&self, upstream: SocketAddr, may_repeat: bool) -> Option<TcpStream> {
+    pub(crate) fn take(&self, upstream: SocketAddr, may_repeat: bool) -> Option<Stream> {
         let mut idle = self.idle.borrow_mut();
         let pool = idle.get_mut(&upstream)?;
         while let Some(candidate) = pool.pop() {
             let stream = &candidate.stream;
-            if is_silent(stream) && (may_repeat || is_silent_now(stream)) {
+            if stream.is_silent() && (may_repeat || stream.is_silent_now()) {
                 return Some(candidate.stream);
             }
         }
@@ -60,7 +60,7 @@ impl Pools {
     }
 
     /// Keeps a connection whose last answer was read to its end.
-    pub(crate) fn put(&self, upstream: SocketAddr, stream: TcpStream) {
+    pub(crate) fn put(&self, upstream: SocketAddr, stream: Stream) {
         let mut idle = self.idle.borrow_mut();
         let pool = idle.entry(upstream).or_default();
         if pool.len() < MAX_IDLE {
@@ -75,7 +75,7 @@ impl Pools {
         self.idle.borrow_mut().retain(|_, pool| {
             pool.retain(|idle| {
                 now.saturating_sub(idle.since_ms) < IDLE_FOR.as_millis() as u64
-                    && is_silent(&idle.stream)
+                    && idle.stream.is_silent()
             });
             !pool.is_empty()
         });
@@ -87,13 +87,13 @@ pub(crate) async fn connect(
     address: SocketAddr,
     timeout: Duration,
     deadline: &Deadline,
-) -> io::Result<TcpStream> {
+) -> io::Result<Stream> {
     let stream = deadline
         .limit(timeout, TcpStream::connect(address))
         .await
         .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
     stream.set_nodelay(true)?;
-    Ok(stream)
+    Ok(stream.into())
 }
 
 /// Connects to a member and counts a failure as its own.
@@ -101,7 +101,7 @@ pub(crate) async fn connect_member(
     member: &Member,
     timeout: Duration,
     deadline: &Deadline,
-) -> io::Result<TcpStream> {
+) -> io::Result<Stream> {
     let result = connect(member.address, timeout, deadline).await;
     if result.is_err() {
         member.state.record_connect_failure();

@@ -21,16 +21,20 @@ use crate::balance::UpstreamState;
 use crate::proxy::buffers::Buffers;
 use crate::proxy::generation::{Published, View};
 use crate::proxy::http1::Pages;
-use crate::proxy::listen::{Accepted, Bound, Protocol, accept_all};
+use crate::proxy::listen::{Accepted, Bound, Ends, Protocol, accept_all};
 use crate::proxy::pipe::Pipes;
 use crate::proxy::timer::{Cutter, TICK, Wheel};
+use crate::proxy::tls::Handshakes;
 use crate::proxy::trace::Stories;
 use crate::proxy::upstream::Pools;
-use crate::proxy::{auth, http, tcp};
+use crate::proxy::{auth, http, tcp, tls};
 
 /// A worker may have this many connections more than the one with the fewest, and a quarter of
 /// those, before it hands a fresh one over.
 const UNEVEN: usize = 8;
+
+/// Lines about what peers did wrong, per worker and second; a flood must not become a flood of lines.
+const LOGGED_PER_SECOND: u32 = 10;
 
 /// What all workers see.
 pub struct Shared {
@@ -42,6 +46,8 @@ pub struct Shared {
     connections: Vec<CachePadded<AtomicUsize>>,
     /// Requests that were refused for what they are, by no fault of an upstream.
     pub(crate) rejected: AtomicU64,
+    /// TLS handshakes that came to nothing.
+    pub(crate) failed_handshakes: AtomicU64,
     /// What this process is called among the nodes of its balancer.
     pub(crate) node: Box<str>,
     tally: Arc<Tally>,
@@ -55,6 +61,10 @@ impl Shared {
     /// Lines of the access log that were lost.
     pub fn access_log_dropped(&self) -> u64 {
         self.tally.dropped()
+    }
+
+    pub fn failed_handshakes(&self) -> u64 {
+        self.failed_handshakes.load(Relaxed)
     }
 
     pub fn connections(&self) -> usize {
@@ -83,9 +93,8 @@ enum Command {
         address: SocketAddr,
     },
     Adopt {
-        stream: std::net::TcpStream,
-        peer: SocketAddr,
-        listener: SocketAddr,
+        socket: std::net::TcpStream,
+        ends: Ends,
         protocol: Protocol,
     },
     /// End the tunnels to these upstreams when the time has passed.
@@ -114,6 +123,7 @@ impl Fleet {
             passwords: auth::Pool::start()?,
             connections: (0..count).map(|_| CachePadded::default()).collect(),
             rejected: AtomicU64::new(0),
+            failed_handshakes: AtomicU64::new(0),
             node: node.into(),
             tally,
         });
@@ -198,8 +208,11 @@ pub(crate) struct Worker {
     pub(crate) pipes: Pipes,
     pub(crate) pools: Pools,
     pub(crate) http: http::Scratch,
+    pub(crate) handshakes: Handshakes,
     pub(crate) stories: Stories,
     pub(crate) journal: RefCell<Journal>,
+    /// The second that lines were counted in, and how many.
+    logged: Cell<(u64, u32)>,
     draining: Cell<bool>,
     listeners: RefCell<HashMap<SocketAddr, oneshot::Sender<()>>>,
     tunnels: RefCell<HashMap<u64, (Arc<UpstreamState>, Cutter)>>,
@@ -232,9 +245,11 @@ fn run(
         pipes: Pipes::default(),
         pools: Pools::new(wheel.clone()),
         http: http::Scratch::default(),
+        handshakes: Handshakes::default(),
         stories: Stories::default(),
         journal: RefCell::default(),
         wheel,
+        logged: Cell::default(),
         draining: Cell::new(false),
         listeners: RefCell::default(),
         tunnels: RefCell::default(),
@@ -248,6 +263,15 @@ impl Worker {
     /// Whether new requests should be told to go elsewhere.
     pub(crate) fn is_draining(&self) -> bool {
         self.draining.get()
+    }
+
+    /// Whether one more line may be written in this second about what a peer did wrong.
+    pub(crate) fn may_log(&self) -> bool {
+        let second = self.wheel.now_ms() / 1000;
+        let (counted, lines) = self.logged.get();
+        let lines = if counted == second { lines } else { 0 };
+        self.logged.set((second, lines + 1));
+        lines < LOGGED_PER_SECOND
     }
 
     /// Whether another client connection may come in.
@@ -267,16 +291,14 @@ impl Worker {
             let fewest = counts[other].load(Relaxed);
             if mine > fewest + fewest / 4 + UNEVEN {
                 let Accepted {
-                    stream,
-                    peer,
-                    listener,
+                    socket,
+                    ends,
                     protocol,
                 } = accepted;
-                if let Ok(stream) = stream.into_std() {
+                if let Ok(socket) = socket.into_std() {
                     let adopt = Command::Adopt {
-                        stream,
-                        peer,
-                        listener,
+                        socket,
+                        ends,
                         protocol,
                     };
                     if let Err(mpsc::error::SendError(command)) = self.peers[other].send(adopt) {
@@ -292,9 +314,11 @@ impl Worker {
 
     fn serve(self: &Rc<Self>, accepted: Accepted) {
         let counted = Counted::new(self);
+        let Accepted { socket, ends, .. } = accepted;
         match accepted.protocol {
-            Protocol::Http => drop(spawn_local(http::serve(counted, accepted))),
-            Protocol::Tcp => drop(spawn_local(tcp::serve(counted, accepted))),
+            Protocol::Http => drop(spawn_local(http::serve(counted, socket.into(), ends))),
+            Protocol::Https => drop(spawn_local(tls::serve(counted, socket, ends))),
+            Protocol::Tcp => drop(spawn_local(tcp::serve(counted, socket.into(), ends))),
         }
     }
 
@@ -376,18 +400,18 @@ impl Worker {
             }
             Command::Close { address } => drop(self.listeners.borrow_mut().remove(&address)),
             Command::Adopt {
-                stream,
-                peer,
-                listener,
+                socket,
+                ends,
                 protocol,
-            } => match TcpStream::from_std(stream) {
-                Ok(stream) => self.serve(Accepted {
-                    stream,
-                    peer,
-                    listener,
+            } => match TcpStream::from_std(socket) {
+                Ok(socket) => self.serve(Accepted {
+                    socket,
+                    ends,
                     protocol,
                 }),
-                Err(error) => tracing::warn!(%peer, %error, "connection lost between workers"),
+                Err(error) => {
+                    tracing::warn!(peer = %ends.peer, %error, "connection lost between workers");
+                }
             },
             Command::Retire { upstreams, after } => {
                 spawn_local(async move {

@@ -5,12 +5,14 @@
 
 use std::io::Write as _;
 use std::process::{Command, Stdio};
+use std::sync::LazyLock;
 use std::time::{Duration, SystemTime};
 
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, PKCS_RSA_SHA256,
     RsaKeySize, date_time_ymd,
 };
+use rustls::pki_types::CertificateDer;
 
 pub const HOUR: i64 = 3600;
 pub const DAY: i64 = 24 * HOUR;
@@ -49,6 +51,10 @@ impl Authority {
 
     pub fn pem(&self) -> String {
         self.issuer.pem()
+    }
+
+    pub fn der(&self) -> CertificateDer<'static> {
+        self.issuer.der().clone()
     }
 
     pub fn sign(&self, leaf: &Leaf) -> Bundle {
@@ -209,4 +215,13 @@ pub fn by_openssl(kind: &str, name: &str) -> Bundle {
         chain: String::new(),
         key,
     }
+}
+
+/// The name in the certificate that every balancer of a test has, unless told otherwise.
+pub const TOWN: &str = "town.test";
+
+/// Who signed it.
+pub fn town_hall() -> &'static Authority {
+    static HALL: LazyLock<Authority> = LazyLock::new(|| Authority::root("town hall"));
+    &HALL
 }

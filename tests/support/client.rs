@@ -157,9 +157,11 @@ impl Client {
         self.reader.raw.clone()
     }
 
-    /// Everything that ever came, as text.
+    /// Everything that ever came, as text; of much, its end.
     pub fn all_text(&self) -> String {
-        String::from_utf8_lossy(&self.reader.raw).into_owned()
+        let raw = &self.reader.raw;
+        let from = raw.len().saturating_sub(8000);
+        String::from_utf8_lossy(&raw[from..]).into_owned()
     }
 }
 

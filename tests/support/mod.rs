@@ -15,6 +15,7 @@ pub mod message;
 pub mod origin;
 pub mod pointsman;
 pub mod relay;
+pub mod tls;
 pub mod town;
 pub mod transport;
 

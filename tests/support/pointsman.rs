@@ -10,6 +10,7 @@ use std::time::Instant;
 
 use tempfile::TempDir;
 
+use super::certs::{self, Leaf};
 use super::client::{self, Client};
 use super::message::Response;
 use super::{LIMIT, free_port, wait_until};
@@ -20,6 +21,7 @@ pub struct Pointsman {
     recipe: Recipe,
     dir: TempDir,
     http: SocketAddr,
+    https: SocketAddr,
     stats: SocketAddr,
 }
 
@@ -36,6 +38,7 @@ pub struct Builder {
     store: Option<String>,
     args: Vec<String>,
     env: Vec<(String, String)>,
+    has_certificate: bool,
     wait_ready: bool,
 }
 
@@ -51,12 +54,17 @@ impl Pointsman {
             store: None,
             args: Vec::new(),
             env: Vec::new(),
+            has_certificate: true,
             wait_ready: true,
         }
     }
 
     pub fn http(&self) -> SocketAddr {
         self.http
+    }
+
+    pub fn https(&self) -> SocketAddr {
+        self.https
     }
 
     pub fn stats(&self) -> SocketAddr {
@@ -182,6 +190,7 @@ impl Pointsman {
             .args([command, "--store"])
             .arg(format!("dir:{}", self.keys_dir().display()))
             .args(["--http", &self.http.to_string()])
+            .args(["--https", &self.https.to_string()])
             .args(["--stats", &self.stats.to_string()])
             .args(args)
             .output()
@@ -312,6 +321,12 @@ impl Builder {
         self
     }
 
+    /// Without the one that clients of every transport trust.
+    pub fn without_certificate(mut self) -> Self {
+        self.has_certificate = false;
+        self
+    }
+
     /// Does not wait for the first good generation.
     pub fn without_waiting(mut self) -> Self {
         self.wait_ready = false;
@@ -320,7 +335,11 @@ impl Builder {
 
     /// Starts it and waits until `/ready` says 200.
     pub fn start(self) -> Pointsman {
-        let (http, stats) = (local(free_port()), local(free_port()));
+        if self.has_certificate {
+            let leaf = certs::town_hall().sign(&Leaf::of(&[certs::TOWN]));
+            put(self.dir.path(), "certs/town", leaf.pem().as_bytes());
+        }
+        let [http, https, stats] = [(); 3].map(|()| local(free_port()));
         let store = self.store.unwrap_or_else(|| {
             let keys = self.dir.path().join("keys");
             format!("dir:{}", keys.display())
@@ -337,6 +356,7 @@ impl Builder {
             env: [
                 ("LB_WORKERS".to_owned(), "2".to_owned()),
                 ("LB_STATE_DIR".to_owned(), state.display().to_string()),
+                ("LB_HTTPS".to_owned(), https.to_string()),
             ]
             .into_iter()
             .chain(self.env)
@@ -347,6 +367,7 @@ impl Builder {
             recipe,
             dir: self.dir,
             http,
+            https,
             stats,
         };
         if self.wait_ready {

@@ -66,7 +66,7 @@ impl Town {
     pub fn check(self, cases: &[(&str, &str, &str)]) -> (Pointsman, Vec<Origin>) {
         let pointsman = self.builder.start();
         let mut faults = Vec::new();
-        on_every_transport(pointsman.http(), |transport| {
+        on_every_transport(&pointsman, |transport| {
             for (host, target, expected) in cases {
                 let got = answer(transport.get(host, target));
                 if got != *expected {

@@ -3,8 +3,11 @@
 
 use std::net::SocketAddr;
 
+use super::certs;
 use super::client::Client;
 use super::message::Response;
+use super::pointsman::Pointsman;
+use super::tls;
 
 /// One request as a test writes it: everything but framing and connection handling.
 #[derive(Clone, Debug)]
@@ -75,11 +78,13 @@ enum Kind {
     /// One connection for all, as long as the balancer keeps it.
     Http11Kept,
     Http10,
+    /// One connection for all, behind a handshake.
+    Https11Kept,
 }
 
 impl Transport {
-    /// A client of each transport to the HTTP listener at `addr`.
-    pub fn all(addr: SocketAddr) -> Vec<Transport> {
+    /// A client of each transport without TLS, to the HTTP listener at `addr`.
+    pub fn plain(addr: SocketAddr) -> Vec<Transport> {
         let kinds = [
             ("HTTP/1.1", Kind::Http11),
             ("HTTP/1.1 kept alive", Kind::Http11Kept),
@@ -96,6 +101,28 @@ impl Transport {
             .collect()
     }
 
+    pub fn all(pointsman: &Pointsman) -> Vec<Transport> {
+        let mut all = Self::plain(pointsman.http());
+        all.push(Transport {
+            name: "HTTP/1.1 kept alive, TLS",
+            addr: pointsman.https(),
+            kind: Kind::Https11Kept,
+            kept: None,
+        });
+        all
+    }
+
+    pub fn is_tls(&self) -> bool {
+        self.kind == Kind::Https11Kept
+    }
+
+    fn connect(&self) -> Client {
+        match self.kind {
+            Kind::Https11Kept => tls::town().connect(self.addr, certs::TOWN),
+            _ => Client::connect(self.addr),
+        }
+    }
+
     pub fn get(&mut self, host: &str, target: &str) -> Response {
         self.ask(&Ask::get(host, target))
     }
@@ -103,20 +130,17 @@ impl Transport {
     pub fn ask(&mut self, ask: &Ask) -> Response {
         let response = match self.kind {
             Kind::Http11 => {
-                let mut client = Client::connect(self.addr);
+                let mut client = self.connect();
                 client.send(ask.text("1.1", Some("close")));
                 client.response_to(&ask.method)
             }
             Kind::Http10 => {
-                let mut client = Client::connect(self.addr);
+                let mut client = self.connect();
                 client.send(ask.text("1.0", None));
                 client.response_to(&ask.method)
             }
-            Kind::Http11Kept => {
-                let mut client = self
-                    .kept
-                    .take()
-                    .unwrap_or_else(|| Client::connect(self.addr));
+            Kind::Http11Kept | Kind::Https11Kept => {
+                let mut client = self.kept.take().unwrap_or_else(|| self.connect());
                 client.send(ask.text("1.1", None));
                 let response = client.response_to(&ask.method);
                 if response.head.header("connection") != Some("close") {
@@ -138,8 +162,13 @@ impl Transport {
 }
 
 /// Describes a behaviour once and checks it on every transport.
-pub fn on_every_transport(addr: SocketAddr, mut behaviour: impl FnMut(&mut Transport)) {
-    for mut transport in Transport::all(addr) {
-        behaviour(&mut transport);
-    }
+pub fn on_every_transport(pointsman: &Pointsman, behaviour: impl FnMut(&mut Transport)) {
+    Transport::all(pointsman).iter_mut().for_each(behaviour);
+}
+
+/// For what depends on there being no TLS.
+pub fn on_every_plain_transport(pointsman: &Pointsman, behaviour: impl FnMut(&mut Transport)) {
+    Transport::plain(pointsman.http())
+        .iter_mut()
+        .for_each(behaviour);
 }

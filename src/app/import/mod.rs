@@ -23,7 +23,7 @@ use clap::Args;
 
 use crate::app::cli;
 use crate::app::dryrun::DryRun;
-use crate::app::settings;
+use crate::app::settings::{self, HttpsAt};
 use crate::apply::accept::Court;
 use crate::config::Balancer;
 use crate::diag::Diagnostic;
@@ -113,7 +113,9 @@ fn judge(imported: &Imported) -> Vec<Diagnostic> {
         .map(|(key, value)| (key.as_str(), value.clone().into_bytes()))
         .collect();
     let (templates, mut problems) = Templates::load(None);
-    let court = Court::new(settings::reserved_ports(&imported.doors, cli::STATS));
+    let nowhere = HttpsAt::These(Vec::new());
+    let reserved = settings::reserved_ports(&imported.doors, &nowhere, cli::STATS);
+    let court = Court::new(reserved);
     problems.extend(DryRun::new(templates, Balancer::default(), court, &snapshot).diagnostics);
     problems
 }

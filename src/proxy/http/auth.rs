@@ -16,7 +16,6 @@ use crate::proxy::buffers::Input;
 use crate::proxy::http::id::RequestId;
 use crate::proxy::http::{Client, Next};
 use crate::proxy::http1::{Answer, FieldId, RequestHead};
-use crate::proxy::io::unless_reset;
 
 /// How long a request waits for its password to be checked; then 503.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -97,7 +96,7 @@ impl Client {
             }
             Out::Gone => {
                 self.trace.stop(Cause::ClientAbort);
-                return Err(Next::Close);
+                return Err(Next::Cut);
             }
         };
         if !matches!(out, Out::Password) {
@@ -166,7 +165,7 @@ impl Client {
             Asked::Refused(Refused::SourceIsBusy) => return Err(Out::SourceIsBusy),
             Asked::Refused(Refused::QueueIsFull) => return Err(Out::Busy),
             Asked::Wait(checked) => {
-                let checked = unless_reset(&self.stream, checked);
+                let checked = self.stream.unless_reset(checked);
                 match self.deadline.limit(PATIENCE, checked).await {
                     Ok(Some(Ok(is_right))) => is_right,
                     Ok(None) => return Err(Out::Gone),
@@ -182,11 +181,11 @@ impl Client {
     }
 
     fn note_wrong(&self, service: &Service, user: Option<&User>) {
-        if self.worker.http.may_log(self.worker.wheel.now_ms()) {
+        if self.worker.may_log() {
             // A name that nobody has may be a password in the wrong field.
             let user = user.map_or("unknown", |user| &user.name);
             tracing::info!(
-                peer = %self.peer, service = %service.config.name, user, "wrong password"
+                peer = %self.ends.peer, service = %service.config.name, user, "wrong password"
             );
         }
     }

@@ -7,8 +7,6 @@ use std::pin::pin;
 use std::task::Poll;
 use std::time::Duration;
 
-use tokio::net::TcpStream;
-
 use crate::accesslog::{Cause, Phase};
 use crate::balance::{self, InFlight, Member, Tried};
 use crate::config::{HostHeader, Policy, Timeouts};
@@ -24,7 +22,7 @@ use crate::proxy::http1::{
     BodyReader, ClientConnection, Framing, Limits, Method, RequestEdit, RequestHead, ResponseEdit,
     ResponseHead, Version, edit_fields, is_sound_path, write_request, write_response,
 };
-use crate::proxy::io::{poll_write, write_all};
+use crate::proxy::stream::Stream;
 use crate::proxy::timer::Deadline;
 use crate::proxy::upstream::{PAUSE, connect_member};
 use crate::rules::{Edits, FieldEdit, Rules};
@@ -84,7 +82,7 @@ pub(super) enum Outcome {
 
 /// A connection that becomes a tunnel.
 pub(super) struct Switched {
-    pub(super) upstream: TcpStream,
+    pub(super) upstream: Stream,
     /// What the upstream sent behind its 101.
     pub(super) early: Input,
     /// Of the service's members.
@@ -198,7 +196,7 @@ impl Exchange<'_> {
     }
 
     /// Sends the request on this connection and passes the answer on.
-    async fn attempt(&self, upstream: &TcpStream, member: &Member, input: &mut Input) -> Attempt {
+    async fn attempt(&self, upstream: &Stream, member: &Member, input: &mut Input) -> Attempt {
         self.client.trace.connected();
         self.info.connected();
         let mut body = BodyReader::new(self.head.framing);
@@ -326,7 +324,7 @@ impl Exchange<'_> {
     /// Sends the rest of the body while the answer may come already.
     async fn both_ways(
         &self,
-        upstream: &TcpStream,
+        upstream: &Stream,
         input: &mut Input,
         body: BodyReader,
         answer: &mut ResponseHead,
@@ -365,7 +363,7 @@ impl Exchange<'_> {
         match attempt {
             // The client's fault, but it has an answer already: all that is left is to close.
             Attempt::Failed(_) if course.begun.get() => Attempt::Answered {
-                next: Next::Close,
+                next: Next::Cut,
                 reuse: false,
             },
             Attempt::Lost { .. } => {
@@ -379,7 +377,7 @@ impl Exchange<'_> {
     /// answer has begun and nothing can be sent again.
     async fn answer(
         &self,
-        upstream: &TcpStream,
+        upstream: &Stream,
         deadline: &Deadline,
         answer: &mut ResponseHead,
         course: &Course,
@@ -425,7 +423,7 @@ impl Exchange<'_> {
                 self.client.trace.stop(Cause::Refused);
                 tracing::debug!(service = %self.service.config.name, reason, "answer cut short");
                 Attempt::Answered {
-                    next: Next::Close,
+                    next: Next::Cut,
                     reuse: false,
                 }
             }
@@ -451,7 +449,7 @@ impl Exchange<'_> {
         }
         received.consume(answer.len);
         match deadline
-            .limit(self.waits.client, write_all(&self.client.stream, &out))
+            .limit(self.waits.client, self.client.stream.write_all(&out))
             .await
         {
             Ok(Ok(())) => {
@@ -461,7 +459,7 @@ impl Exchange<'_> {
             _ => {
                 self.client.trace.stop(Cause::ClientAbort);
                 Attempt::Answered {
-                    next: Next::Close,
+                    next: Next::Cut,
                     reuse: false,
                 }
             }
@@ -501,11 +499,11 @@ impl Exchange<'_> {
 }
 
 /// Writes all of it. The error says whether some of it may have arrived.
-async fn send(upstream: &TcpStream, bytes: &[u8]) -> Result<(), bool> {
-    let n = poll_fn(|cx| poll_write(upstream, cx, bytes))
+async fn send(upstream: &Stream, bytes: &[u8]) -> Result<(), bool> {
+    let n = poll_fn(|cx| upstream.poll_write(cx, bytes))
         .await
         .map_err(|_| false)?;
-    write_all(upstream, &bytes[n..]).await.map_err(|_| true)
+    upstream.write_all(&bytes[n..]).await.map_err(|_| true)
 }
 
 /// A body that may be replayed is one that was there as a whole when its head was read.

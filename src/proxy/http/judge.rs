@@ -206,11 +206,11 @@ impl Facts for Asked<'_> {
     }
 
     fn client(&self) -> SocketAddr {
-        self.client.peer
+        self.client.ends.peer
     }
 
     fn listener(&self) -> SocketAddr {
-        self.client.listener
+        self.client.ends.listener
     }
 
     fn is_tls(&self) -> bool {
@@ -269,11 +269,11 @@ impl Facts for Answered<'_> {
     }
 
     fn client(&self) -> SocketAddr {
-        self.client.peer
+        self.client.ends.peer
     }
 
     fn listener(&self) -> SocketAddr {
-        self.client.listener
+        self.client.ends.listener
     }
 
     fn is_tls(&self) -> bool {

@@ -17,22 +17,19 @@ mod request;
 mod stats_page;
 mod sticky;
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::future::poll_fn;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
-
-use tokio::net::TcpStream;
 
 use crate::balance::client_hash;
 use crate::config::{Balancer, ErrorPages};
 use crate::proxy::auth::Recent;
 use crate::proxy::buffers::Input;
 use crate::proxy::http1::{FieldId, Forwarded, RequestHead, ResponseHead};
-use crate::proxy::io::{is_silent, read, shutdown_write};
-use crate::proxy::listen::Accepted;
+use crate::proxy::listen::Ends;
+use crate::proxy::stream::Stream;
 use crate::proxy::timer::Deadline;
 use crate::proxy::trace::Trace;
 use crate::proxy::worker::Counted;
@@ -42,9 +39,6 @@ use crate::proxy::worker::Counted;
 /// an answer only when they have sent their whole body, so the time is the bound that counts.
 const LINGER: Duration = Duration::from_secs(2);
 const LINGER_BYTES: usize = 64 * 1024 * 1024;
-
-/// Rejections logged per worker and second; a flood must not become a flood of lines.
-const LOGGED_PER_SECOND: u32 = 10;
 
 /// What a worker keeps for its requests to use again.
 #[derive(Default)]
@@ -57,16 +51,13 @@ pub(crate) struct Scratch {
     responses: RefCell<Vec<Box<ResponseHead>>>,
     /// Passwords that were right lately.
     right: RefCell<Recent>,
-    /// The second that lines were counted in, and how many.
-    logged: Cell<(u64, u32)>,
 }
 
 /// One client connection.
 struct Client {
     worker: Counted,
-    stream: TcpStream,
-    peer: SocketAddr,
-    listener: SocketAddr,
+    stream: Stream,
+    ends: Ends,
     /// For whatever the connection's task waits for.
     deadline: Deadline,
     /// Of the peer's address, for `source`.
@@ -83,27 +74,23 @@ struct Client {
 enum Next {
     /// Another request may come, or is in the input already.
     Keep,
+    /// Everything was said.
     Close,
+    /// Close, but not as if everything had been said: by TLS the client can tell.
+    Cut,
     /// Close, but let the client read our answer first: it has not sent everything yet.
     Linger,
 }
 
 /// Serves a connection to its end.
-pub(crate) async fn serve(worker: Counted, accepted: Accepted) {
-    let Accepted {
-        stream,
-        peer,
-        listener,
-        ..
-    } = accepted;
+pub(crate) async fn serve(worker: Counted, stream: Stream, ends: Ends) {
     let deadline = worker.wheel.deadline();
     let mut input = worker.buffers.input();
-    let hash = client_hash(peer.ip());
+    let hash = client_hash(ends.peer.ip());
     let mut client = Client {
         worker,
         stream,
-        peer,
-        listener,
+        ends,
         deadline,
         hash,
         forwarded: None,
@@ -119,7 +106,7 @@ pub(crate) async fn serve(worker: Counted, accepted: Accepted) {
         if input.is_empty() {
             input.park();
             if !client.wait_for_request(is_first).await {
-                return;
+                return client.stream.end();
             }
         }
         is_first = false;
@@ -127,8 +114,18 @@ pub(crate) async fn serve(worker: Counted, accepted: Accepted) {
         match Box::pin(client.serve_request(&mut input)).await {
             Next::Keep => {}
             // Bytes that nobody will read would make the close a reset.
-            Next::Close if input.is_empty() && is_silent(&client.stream) => return,
-            Next::Close | Next::Linger => return client.linger(input).await,
+            Next::Close if input.is_empty() && client.stream.is_silent() => {
+                return client.stream.end();
+            }
+            Next::Cut if input.is_empty() && client.stream.is_silent() => return,
+            Next::Close | Next::Linger => {
+                client.stream.shutdown_write();
+                return client.linger(input).await;
+            }
+            Next::Cut => {
+                client.stream.cut_write();
+                return client.linger(input).await;
+            }
         }
     }
 }
@@ -161,15 +158,20 @@ impl Client {
     fn forwarded(&mut self, balancer: &Arc<Balancer>) -> &Forwarded {
         let is_stale = |(of, _): &(Arc<Balancer>, Forwarded)| !Arc::ptr_eq(of, balancer);
         if self.forwarded.as_ref().is_none_or(is_stale) {
-            let ip = self.peer.ip().to_canonical();
-            let port = self.listener.port();
-            let forwarded = Forwarded::new(&ip.to_string(), "http", port, balancer.trusts(ip));
+            let ip = self.ends.peer.ip().to_canonical();
+            let port = self.ends.listener.port();
+            let proto = match self.stream.is_tls() {
+                true => "https",
+                false => "http",
+            };
+            let is_trusted = balancer.trusts(ip);
+            let forwarded = Forwarded::new(&ip.to_string(), proto, port, is_trusted);
             self.forwarded = Some((balancer.clone(), forwarded));
         }
         &self.forwarded.as_ref().expect("set just above").1
     }
 
-    /// Whether the client came by TLS: here, or as a trusted peer says.
+    /// Whether the client came by TLS: as a trusted peer says, else here.
     fn is_tls(&self, head: &RequestHead, bytes: &[u8]) -> bool {
         let is_trusted = self
             .forwarded
@@ -177,19 +179,18 @@ impl Client {
             .is_some_and(|(_, forwarded)| forwarded.is_trusted());
         // Of several lines the last is the trusted peer's; those before may be anybody's.
         let said = head.fields.values(FieldId::XForwardedProto, bytes);
-        is_trusted
-            && said
-                .last()
-                .is_some_and(|said| said.eq_ignore_ascii_case(b"https"))
+        match said.last() {
+            Some(said) if is_trusted => said.eq_ignore_ascii_case(b"https"),
+            _ => self.stream.is_tls(),
+        }
     }
 
     async fn linger(self, mut input: Input) {
-        shutdown_write(&self.stream);
         let drain = async {
             let mut left = LINGER_BYTES;
             loop {
                 input.consume(input.filled().len());
-                match read(&self.stream, input.room()).await {
+                match self.stream.read(input.room()).await {
                     Ok(n) if n > 0 && n < left => left -= n,
                     _ => return,
                 }
@@ -217,15 +218,6 @@ impl Scratch {
     fn keep_response_head(&self, mut head: Box<ResponseHead>) {
         head.clear();
         keep(&self.responses, head);
-    }
-
-    /// Whether one more line may be written in the second that `now_ms` lies in.
-    fn may_log(&self, now_ms: u64) -> bool {
-        let second = now_ms / 1000;
-        let (counted, lines) = self.logged.get();
-        let lines = if counted == second { lines } else { 0 };
-        self.logged.set((second, lines + 1));
-        lines < LOGGED_PER_SECOND
     }
 }
 

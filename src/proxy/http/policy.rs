@@ -100,7 +100,7 @@ impl Client {
         if status >= 400 {
             service.state.record(Outcome::TurnedAway);
             tracing::debug!(
-                service = %service.config.name, peer = %self.peer, status, "turned away"
+                service = %service.config.name, peer = %self.ends.peer, status, "turned away"
             );
         }
         let answer = Answer {
@@ -122,7 +122,7 @@ impl Client {
         head: &RequestHead,
         bytes: &[u8],
     ) -> IpAddr {
-        let peer = self.peer.ip().to_canonical();
+        let peer = self.ends.peer.ip().to_canonical();
         let values = head.fields.values(FieldId::XForwardedFor, bytes);
         client_ip(balancer, peer, values.rev())
     }

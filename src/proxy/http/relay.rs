@@ -4,8 +4,6 @@ use std::cell::Cell;
 use std::pin::pin;
 use std::time::Duration;
 
-use tokio::net::TcpStream;
-
 use crate::accesslog::Cause;
 use crate::proxy::buffers::{Input, Output};
 use crate::proxy::http::exchange::{Attempt, Exchange, Waits};
@@ -15,7 +13,7 @@ use crate::proxy::http1::{
     Asked, BodyReader, Framing, LAST_CHUNK, ResponseEdit, ResponseHead, Version, edit_fields,
     parse_response, write_chunk_header, write_response,
 };
-use crate::proxy::io::{read, readable, unless_reset, write_all, write_both};
+use crate::proxy::stream::Stream;
 use crate::proxy::timer::{Deadline, Expired};
 
 /// Interim answers (100, 103) passed on for one request.
@@ -30,7 +28,7 @@ const SMALL: usize = 4096;
 /// The rest of a request's body on its way.
 pub(super) struct Upload<'a> {
     pub(super) client: &'a Client,
-    pub(super) upstream: &'a TcpStream,
+    pub(super) upstream: &'a Stream,
     pub(super) waits: Waits,
     pub(super) max_body: Option<u64>,
     /// Of the answer: an upstream that still takes the body is not late with it.
@@ -79,7 +77,7 @@ impl Upload<'_> {
             if step.len > 0 {
                 let piece = &input.filled()[step.skip..step.used()];
                 match deadline
-                    .limit(self.waits.server, write_all(self.upstream, piece))
+                    .limit(self.waits.server, self.upstream.write_all(piece))
                     .await
                 {
                     Ok(Ok(())) => self.answer_deadline.arm(self.waits.server),
@@ -120,7 +118,7 @@ impl Exchange<'_> {
     /// Reads the final head of the answer, passing interim ones on.
     pub(super) async fn answer_head(
         &self,
-        upstream: &TcpStream,
+        upstream: &Stream,
         deadline: &Deadline,
         received: &mut Input,
         answer: &mut ResponseHead,
@@ -167,7 +165,7 @@ impl Exchange<'_> {
                 Ok(None) => {
                     self.client.trace.stop(Cause::ClientAbort);
                     return Err(Attempt::Answered {
-                        next: Next::Close,
+                        next: Next::Cut,
                         reuse: false,
                     });
                 }
@@ -182,7 +180,7 @@ impl Exchange<'_> {
     /// answer takes its time: quick ones do not pay for it.
     async fn read_answer(
         &self,
-        upstream: &TcpStream,
+        upstream: &Stream,
         deadline: &Deadline,
         received: &mut Input,
     ) -> Result<Option<std::io::Result<bool>>, Expired> {
@@ -193,7 +191,7 @@ impl Exchange<'_> {
             Err(Expired) => {
                 let rest = self.waits.server.saturating_sub(at_first);
                 deadline
-                    .limit(rest, unless_reset(&self.client.stream, read))
+                    .limit(rest, self.client.stream.unless_reset(read))
                     .await
             }
         }
@@ -216,7 +214,7 @@ impl Exchange<'_> {
             &mut out,
         );
         match deadline
-            .limit(self.waits.client, write_all(&self.client.stream, &out))
+            .limit(self.waits.client, self.client.stream.write_all(&out))
             .await
         {
             Ok(Ok(())) => {
@@ -233,7 +231,7 @@ impl Exchange<'_> {
     /// Passes the answer on, head and body.
     pub(super) async fn answer_body(
         &self,
-        upstream: &TcpStream,
+        upstream: &Stream,
         deadline: &Deadline,
         received: &mut Input,
         answer: &ResponseHead,
@@ -346,7 +344,7 @@ impl Exchange<'_> {
         piece: &[u8],
         deadline: &Deadline,
     ) -> Result<(), &'static str> {
-        let written = write_both(&self.client.stream, out, piece);
+        let written = self.client.stream.write_both(out, piece);
         let result = deadline.limit(self.waits.client, written).await;
         let length = out.len() + piece.len();
         out.clear();
@@ -379,11 +377,11 @@ enum Way {
 }
 
 /// Reads once. `false` is the end. An empty input holds no buffer while nothing comes.
-async fn read_more(stream: &TcpStream, input: &mut Input) -> std::io::Result<bool> {
+async fn read_more(stream: &Stream, input: &mut Input) -> std::io::Result<bool> {
     if input.is_empty() {
-        readable(stream).await?;
+        stream.readable().await?;
     }
-    let n = read(stream, input.room()).await?;
+    let n = stream.read(input.room()).await?;
     input.add(n);
     Ok(n > 0)
 }

@@ -21,7 +21,6 @@ use crate::proxy::http::{Client, Next};
 use crate::proxy::http1::{
     Answer, ClientConnection, FieldId, Framing, Limits, Method, RequestHead, parse_request,
 };
-use crate::proxy::io::{read, unless_reset, write_all};
 use crate::proxy::tunnel::{Early, Lender, tunnel};
 use crate::rules::{Edits, FieldEdit, Seen};
 
@@ -66,8 +65,13 @@ impl Client {
         head: &mut RequestHead,
     ) -> Result<(), Option<Fault>> {
         let pinned = self.worker.view.pin();
-        self.trace
-            .begin(&self.worker, &pinned, self.peer, self.listener, true);
+        self.trace.begin(
+            &self.worker,
+            &pinned,
+            self.ends,
+            self.stream.tls_version(),
+            true,
+        );
         let balancer = pinned.plan.balancer();
         let limits = Limits {
             max_head_size: balancer.max_head_size as usize,
@@ -87,7 +91,7 @@ impl Client {
             }
             // The time counts from the first byte, not from the last: it is armed once, above.
             let result = {
-                let mut reading = pin!(read(&self.stream, input.room()));
+                let mut reading = pin!(self.stream.read(input.room()));
                 poll_fn(|cx| match reading.as_mut().poll(cx) {
                     Poll::Ready(result) => Poll::Ready(Ok(result)),
                     Poll::Pending => self.deadline.poll_expired(cx).map(Err),
@@ -250,7 +254,8 @@ impl Client {
                 drop(pinned);
                 self.tunnel(&service, switched, waits.tunnel, input).await;
                 drop(place);
-                Next::Close
+                // Each end was passed on as it came.
+                Next::Cut
             }
             Err(fault) => self.fail(fault, service, input, head, &id).await,
         }
@@ -288,7 +293,7 @@ impl Client {
         self.trace.tunnelled(&ended);
         service.state.record(balance::Outcome::Flow);
         tracing::debug!(
-            service = %service.config.name, upstream = %member.name, peer = %self.peer,
+            service = %service.config.name, upstream = %member.name, peer = %self.ends.peer,
             sent = ended.sent, received = ended.received, how = ?ended.how, "tunnel ended"
         );
     }
@@ -306,7 +311,7 @@ impl Client {
             .unwrap_or(balancer.timeouts.queue);
         let mut admission = Admission::new(service.state.clone());
         let place = poll_fn(|cx| admission.poll(limit, max_queue, cx.waker()));
-        let place = unless_reset(&self.stream, place);
+        let place = self.stream.unless_reset(place);
         match self.deadline.limit(patience, place).await {
             Ok(Some(Ok(place))) => Ok(Some(place)),
             Ok(Some(Err(_))) => Err(Fault::no_room("queue is full")),
@@ -403,7 +408,7 @@ impl Client {
             ..answer
         };
         if !self.answer(answer).await {
-            return Next::Close;
+            return Next::Cut;
         }
         if keep {
             input.consume(head.len);
@@ -435,7 +440,7 @@ impl Client {
         drop(pinned);
         let is_taken = matches!(
             self.deadline
-                .limit(patience, write_all(&self.stream, &out))
+                .limit(patience, self.stream.write_all(&out))
                 .await,
             Ok(Ok(()))
         );
@@ -466,9 +471,9 @@ impl Client {
 
     /// One log line for a request that was refused for what it is.
     fn note(&self, fault: &Fault) {
-        if self.worker.http.may_log(self.worker.wheel.now_ms()) {
+        if self.worker.may_log() {
             tracing::info!(
-                peer = %self.peer, listener = %self.listener, status = fault.status,
+                peer = %self.ends.peer, listener = %self.ends.listener, status = fault.status,
                 reason = fault.reason, "request rejected"
             );
         }

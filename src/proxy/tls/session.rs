@@ -1,0 +1,443 @@
+//! One TLS session: ciphertext in, plain bytes out, and the other way round.
+//!
+//! `rustls` without its own buffers: records are opened and sealed in buffers that the worker leases
+//! while bytes are pending, so that an idle connection holds none. Nothing here touches a socket but
+//! through the functions of [`io`](crate::proxy::io) that plain connections use too.
+
+use std::io;
+use std::task::{Context, Poll, ready};
+
+use rustls::ProtocolVersion;
+use rustls::client::{ClientConnectionData, UnbufferedClientConnection};
+use rustls::server::{ServerConnectionData, UnbufferedServerConnection};
+use rustls::unbuffered::{ConnectionState, EncodeError, UnbufferedStatus, WriteTraffic};
+use tokio::net::TcpStream;
+
+use crate::proxy::buffers::{Buffers, Input};
+use crate::proxy::io::{poll_read, poll_write, try_write};
+
+/// What a record adds to its bytes, at most: header, explicit nonce, content type, tag.
+const RECORD_OVERHEAD: usize = 64;
+
+/// Handshake messages may be longer than a record; 64 KiB is where `rustls` gives up on one.
+const MAX_INCOMING: usize = 80 * 1024;
+
+/// Our own messages wait for room in the socket up to this; then nothing is read that could make
+/// more of them.
+const MAX_BACKLOG: usize = 64 * 1024;
+
+/// Our side of a connection, as `rustls` names them.
+pub(crate) enum Connection {
+    Server(UnbufferedServerConnection),
+    #[cfg_attr(not(test), expect(dead_code, reason = "upstreams are plain so far"))]
+    Client(UnbufferedClientConnection),
+}
+
+pub(crate) struct Session {
+    connection: Connection,
+    /// Ciphertext that came and was not opened yet: never more than a part of a record once
+    /// [`Session::advance`] has been at it.
+    incoming: Input,
+    /// Opened, and not taken yet.
+    plain: Input,
+    /// Sealed, and not in the kernel's hands yet.
+    outgoing: Input,
+    /// Bytes of the caller's that are in `outgoing`, and that it was not told of yet.
+    sealed: usize,
+    /// The peer has said that nothing more comes.
+    is_over: bool,
+    /// We have.
+    is_closed: bool,
+    /// Why nothing goes on here.
+    broken: Option<io::ErrorKind>,
+}
+
+/// What is to be said once the session may say something.
+enum Say<'a> {
+    Nothing,
+    /// Two pieces as one.
+    Bytes(&'a [u8], &'a [u8]),
+    Close,
+}
+
+impl Session {
+    pub(crate) fn new(connection: Connection, buffers: &Buffers) -> Self {
+        Self {
+            connection,
+            incoming: buffers.input(),
+            plain: buffers.input(),
+            outgoing: buffers.input(),
+            sealed: 0,
+            is_over: false,
+            is_closed: false,
+            broken: None,
+        }
+    }
+
+    /// As access logs call it.
+    pub(crate) fn version(&self) -> Option<&'static str> {
+        let version = match &self.connection {
+            Connection::Server(connection) => connection.protocol_version(),
+            Connection::Client(connection) => connection.protocol_version(),
+        };
+        match version? {
+            ProtocolVersion::TLSv1_2 => Some("TLSv1.2"),
+            ProtocolVersion::TLSv1_3 => Some("TLSv1.3"),
+            _ => None,
+        }
+    }
+
+    /// Shakes hands to the end, our last message included.
+    pub(crate) fn poll_handshake(
+        &mut self,
+        socket: &TcpStream,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), HandshakeError>> {
+        loop {
+            if let Err(error) = self.advance(Say::Nothing) {
+                // The peer is told why, as far as its socket takes it at once.
+                self.try_flush(socket);
+                return Poll::Ready(Err(HandshakeError::Tls(error)));
+            }
+            ready!(self.poll_flush(socket, cx))?;
+            if !self.is_handshaking() {
+                return Poll::Ready(Ok(()));
+            }
+            if self.is_over {
+                return Poll::Ready(Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()));
+            }
+            ready!(self.poll_fill(socket, cx))?;
+        }
+    }
+
+    /// Ready when [`Session::poll_read`] has something to tell.
+    pub(crate) fn poll_read_ready(
+        &mut self,
+        socket: &TcpStream,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<()>> {
+        loop {
+            if !self.plain.is_empty() || self.is_over {
+                return Poll::Ready(Ok(()));
+            }
+            if let Some(kind) = self.broken {
+                return Poll::Ready(Err(kind.into()));
+            }
+            // What the peer made us say must not wait for the caller's next word. What the caller
+            // said is its own to push.
+            if self.sealed == 0
+                && let Poll::Ready(Err(error)) = self.poll_flush(socket, cx)
+            {
+                return Poll::Ready(Err(error));
+            }
+            if self.outgoing.filled().len() > MAX_BACKLOG {
+                return Poll::Pending;
+            }
+            if self.incoming.is_empty() {
+                // No buffer is held while nothing comes.
+                self.incoming.park();
+                ready!(socket.poll_read_ready(cx))?;
+            }
+            ready!(self.poll_fill(socket, cx))?;
+            if self.advance(Say::Nothing).is_err() {
+                // What came before it is still good. The peer is told.
+                self.try_flush(socket);
+            }
+        }
+    }
+
+    /// Reads what is there. 0 is the end that the peer announced; without a word it is an error.
+    pub(crate) fn poll_read(
+        &mut self,
+        socket: &TcpStream,
+        cx: &mut Context<'_>,
+        buf: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        ready!(self.poll_read_ready(socket, cx))?;
+        let n = self.plain.filled().len().min(buf.len());
+        buf[..n].copy_from_slice(&self.plain.filled()[..n]);
+        self.plain.consume(n);
+        self.plain.park();
+        Poll::Ready(Ok(n))
+    }
+
+    /// Seals and sends some of the two pieces. Ready only when what was taken is in the kernel's
+    /// hands: who is told to wait offers the same bytes again.
+    pub(crate) fn poll_write(
+        &mut self,
+        socket: &TcpStream,
+        cx: &mut Context<'_>,
+        a: &[u8],
+        b: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        if let Some(kind) = self.broken {
+            return Poll::Ready(Err(kind.into()));
+        }
+        if self.is_closed {
+            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+        }
+        if self.sealed == 0 {
+            // What was said before keeps its place in front, and leaves room for a whole record.
+            ready!(self.poll_flush(socket, cx))?;
+            self.sealed = self
+                .advance(Say::Bytes(a, b))
+                .map_err(|_| io::Error::from(io::ErrorKind::InvalidData))?;
+            if self.sealed == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+        }
+        ready!(self.poll_flush(socket, cx))?;
+        let taken = std::mem::take(&mut self.sealed);
+        if taken > a.len() + b.len() {
+            // Other bytes than were offered before: what went out is not what was to be said.
+            return Poll::Ready(Err(self.breaks(io::ErrorKind::InvalidInput)));
+        }
+        Poll::Ready(Ok(taken))
+    }
+
+    /// Whether the peer has said nothing to us. What it said to the session is taken in.
+    pub(crate) fn is_silent(&mut self, socket: &TcpStream) -> bool {
+        loop {
+            let is_quiet = self.plain.is_empty() && !self.is_over && self.broken.is_none();
+            if !is_quiet || self.incoming.room().is_empty() {
+                return false;
+            }
+            match socket.try_read(self.incoming.room()) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Ok(0) | Err(_) => return false,
+                Ok(n) => self.incoming.add(n),
+            }
+            if self.advance(Say::Nothing).is_err() {
+                return false;
+            }
+        }
+        self.incoming.park();
+        self.try_flush(socket);
+        self.incoming.is_empty()
+    }
+
+    /// Says that nothing more comes from us, as far as the socket takes it at once.
+    pub(crate) fn close(&mut self, socket: &TcpStream) {
+        if self.broken.is_none() && !std::mem::replace(&mut self.is_closed, true) {
+            // A session that cannot say it any more has nobody who would hear it.
+            let _ = self.advance(Say::Close);
+        }
+        self.try_flush(socket);
+        self.sealed = 0;
+    }
+
+    pub(crate) fn is_handshaking(&self) -> bool {
+        match &self.connection {
+            Connection::Server(connection) => connection.is_handshaking(),
+            Connection::Client(connection) => connection.is_handshaking(),
+        }
+    }
+
+    /// Reads ciphertext once. The end, unannounced, is an error.
+    fn poll_fill(&mut self, socket: &TcpStream, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.incoming.room().is_empty() && !self.incoming.grow(MAX_INCOMING) {
+            return Poll::Ready(Err(self.breaks(io::ErrorKind::InvalidData)));
+        }
+        match ready!(poll_read(socket, cx, self.incoming.room())) {
+            Ok(0) => Poll::Ready(Err(self.breaks(io::ErrorKind::UnexpectedEof))),
+            Ok(n) => {
+                self.incoming.add(n);
+                Poll::Ready(Ok(()))
+            }
+            Err(error) => Poll::Ready(Err(self.breaks(error.kind()))),
+        }
+    }
+
+    fn poll_flush(&mut self, socket: &TcpStream, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.outgoing.is_empty() {
+            match ready!(poll_write(socket, cx, self.outgoing.filled())) {
+                Ok(n) => self.outgoing.consume(n),
+                Err(error) => return Poll::Ready(Err(self.breaks(error.kind()))),
+            }
+        }
+        self.outgoing.park();
+        Poll::Ready(Ok(()))
+    }
+
+    fn try_flush(&mut self, socket: &TcpStream) {
+        while !self.outgoing.is_empty() {
+            match try_write(socket, self.outgoing.filled()) {
+                Ok(n) if n > 0 => self.outgoing.consume(n),
+                _ => return,
+            }
+        }
+        self.outgoing.park();
+    }
+
+    fn breaks(&mut self, kind: io::ErrorKind) -> io::Error {
+        self.broken = Some(kind);
+        kind.into()
+    }
+
+    /// Takes in what came, puts out what the session has to say by itself, then says `say`. Answers
+    /// how many of its bytes were taken.
+    fn advance(&mut self, say: Say<'_>) -> Result<usize, rustls::Error> {
+        let (incoming, plain) = (&mut self.incoming, &mut self.plain);
+        let outgoing = &mut self.outgoing;
+        let result = match &mut self.connection {
+            Connection::Server(connection) => advance(connection, incoming, plain, outgoing, say),
+            Connection::Client(connection) => advance(connection, incoming, plain, outgoing, say),
+        };
+        match result {
+            Ok(Advanced { taken, is_over }) => {
+                self.is_over |= is_over;
+                if self.is_over {
+                    // Nothing behind the announced end counts.
+                    self.incoming.consume(self.incoming.filled().len());
+                    self.incoming.park();
+                }
+                Ok(taken)
+            }
+            Err(error) => {
+                self.broken = Some(io::ErrorKind::InvalidData);
+                Err(error)
+            }
+        }
+    }
+}
+
+struct Advanced {
+    taken: usize,
+    is_over: bool,
+}
+
+fn advance<C: Process>(
+    connection: &mut C,
+    incoming: &mut Input,
+    plain: &mut Input,
+    outgoing: &mut Input,
+    say: Say<'_>,
+) -> Result<Advanced, rustls::Error> {
+    let mut is_over = false;
+    let mut refused = None;
+    loop {
+        let UnbufferedStatus { discard, state } = connection.process(incoming.filled_mut());
+        let mut taken = None;
+        match state {
+            Ok(ConnectionState::ReadTraffic(mut traffic)) => {
+                while let Some(record) = traffic.next_record() {
+                    plain.append(record?.payload);
+                }
+            }
+            Ok(ConnectionState::EncodeTlsData(mut message)) => {
+                let written = match message.encode(outgoing.room()) {
+                    Err(EncodeError::InsufficientSize(size)) => {
+                        message.encode(outgoing.room_for(size.required_size))
+                    }
+                    written => written,
+                };
+                outgoing.add(written.map_err(internal)?);
+            }
+            Ok(ConnectionState::TransmitTlsData(message)) => message.done(),
+            Ok(ConnectionState::PeerClosed) => is_over = true,
+            Ok(ConnectionState::WriteTraffic(mut traffic)) => {
+                taken = Some(match (&refused, &say) {
+                    (Some(_), _) | (None, Say::Nothing) => 0,
+                    (None, Say::Bytes(a, b)) => seal(&mut traffic, a, b, outgoing)?,
+                    (None, Say::Close) => {
+                        let room = outgoing.room_for(RECORD_OVERHEAD);
+                        let written = traffic.queue_close_notify(room).map_err(internal)?;
+                        outgoing.add(written);
+                        0
+                    }
+                });
+            }
+            // Early data is never asked for.
+            Ok(_) => taken = Some(0),
+            Err(error) => refused = Some(error),
+        }
+        incoming.consume(discard);
+        match refused.take() {
+            // Once more, for the alert that tells the peer.
+            Some(error) if taken.is_none() && connection.has_more_to_say() => refused = Some(error),
+            Some(error) => return Err(error),
+            None => {}
+        }
+        if let Some(taken) = taken {
+            return Ok(Advanced { taken, is_over });
+        }
+    }
+}
+
+/// Seals as much of both pieces as there is room for.
+fn seal<D>(
+    traffic: &mut WriteTraffic<'_, D>,
+    a: &[u8],
+    b: &[u8],
+    outgoing: &mut Input,
+) -> Result<usize, rustls::Error> {
+    let mut taken = 0;
+    for piece in [a, b] {
+        let room = outgoing.room();
+        let n = piece.len().min(room.len().saturating_sub(RECORD_OVERHEAD));
+        if n > 0 {
+            let written = traffic.encrypt(&piece[..n], room).map_err(internal)?;
+            outgoing.add(written);
+            taken += n;
+        }
+        if n < piece.len() {
+            break;
+        }
+    }
+    Ok(taken)
+}
+
+fn internal(error: impl std::fmt::Display) -> rustls::Error {
+    rustls::Error::General(error.to_string())
+}
+
+/// What both kinds of connection do alike.
+trait Process {
+    type Data;
+
+    fn process<'c, 'i>(
+        &'c mut self,
+        incoming: &'i mut [u8],
+    ) -> UnbufferedStatus<'c, 'i, Self::Data>;
+
+    fn has_more_to_say(&self) -> bool;
+}
+
+impl Process for UnbufferedServerConnection {
+    type Data = ServerConnectionData;
+
+    fn process<'c, 'i>(
+        &'c mut self,
+        incoming: &'i mut [u8],
+    ) -> UnbufferedStatus<'c, 'i, Self::Data> {
+        self.process_tls_records(incoming)
+    }
+
+    fn has_more_to_say(&self) -> bool {
+        self.wants_write()
+    }
+}
+
+impl Process for UnbufferedClientConnection {
+    type Data = ClientConnectionData;
+
+    fn process<'c, 'i>(
+        &'c mut self,
+        incoming: &'i mut [u8],
+    ) -> UnbufferedStatus<'c, 'i, Self::Data> {
+        self.process_tls_records(incoming)
+    }
+
+    fn has_more_to_say(&self) -> bool {
+        self.wants_write()
+    }
+}
+
+/// Why there is no session.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum HandshakeError {
+    #[error("{0}")]
+    Tls(rustls::Error),
+    #[error("{0}")]
+    Io(#[from] io::Error),
+}

@@ -1,0 +1,302 @@
+//! A session against the other implementation of the same library: `rustls` with its own buffers,
+//! over a real socket.
+
+use std::future::poll_fn;
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, TcpListener as StdListener, TcpStream as StdStream};
+use std::sync::Arc;
+use std::task::Poll;
+use std::thread::JoinHandle;
+
+use rustls::client::{ClientConnection, UnbufferedClientConnection};
+use rustls::pki_types::{PrivateKeyDer, ServerName};
+use rustls::server::{ServerConnection, UnbufferedServerConnection};
+use rustls::{
+    ClientConfig, RootCertStore, ServerConfig, StreamOwned, SupportedProtocolVersion, version,
+};
+use tokio::net::TcpStream;
+
+use super::session::{Connection, HandshakeError, Session};
+use crate::proxy::buffers::Buffers;
+use crate::proxy::stream::Stream;
+
+const VERSIONS: [&SupportedProtocolVersion; 2] = [&version::TLS12, &version::TLS13];
+
+type Peer<C> = StreamOwned<C, StdStream>;
+
+fn configs(version: &'static SupportedProtocolVersion) -> (Arc<ServerConfig>, Arc<ClientConfig>) {
+    let made = rcgen::generate_simple_self_signed(["town.test".to_owned()]).unwrap();
+    let key = PrivateKeyDer::Pkcs8(made.signing_key.serialize_der().into());
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let mut roots = RootCertStore::empty();
+    roots.add(made.cert.der().clone()).unwrap();
+    let server = ServerConfig::builder_with_provider(provider.clone())
+        .with_protocol_versions(&[version])
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![made.cert.der().clone()], key)
+        .unwrap();
+    let client = ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[version])
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    (Arc::new(server), Arc::new(client))
+}
+
+fn name() -> ServerName<'static> {
+    ServerName::try_from("town.test").unwrap()
+}
+
+/// Runs `ours` on a runtime like a worker's, against `theirs` in a thread.
+fn meet<T: Send + 'static>(
+    theirs: impl FnOnce(StdStream) -> T + Send + 'static,
+    ours: impl AsyncFnOnce(TcpStream),
+) -> T {
+    let listener = StdListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let theirs: JoinHandle<T> =
+        std::thread::spawn(move || theirs(StdStream::connect(address).unwrap()));
+    let runtime = tokio::runtime::LocalRuntime::new().unwrap();
+    runtime.block_on(async {
+        let (socket, _) = listener.accept().unwrap();
+        socket.set_nonblocking(true).unwrap();
+        ours(TcpStream::from_std(socket).unwrap()).await;
+    });
+    theirs.join().unwrap()
+}
+
+async fn shake(socket: TcpStream, connection: Connection) -> Result<Stream, HandshakeError> {
+    let mut session = Session::new(connection, &Buffers::default());
+    poll_fn(|cx| session.poll_handshake(&socket, cx)).await?;
+    Ok(Stream::secured(socket, session))
+}
+
+fn server_side(config: &Arc<ServerConfig>) -> Connection {
+    Connection::Server(UnbufferedServerConnection::new(config.clone()).unwrap())
+}
+
+fn client_side(config: &Arc<ClientConfig>) -> Connection {
+    Connection::Client(UnbufferedClientConnection::new(config.clone(), name()).unwrap())
+}
+
+fn their_client(config: &Arc<ClientConfig>, socket: StdStream) -> Peer<ClientConnection> {
+    StreamOwned::new(
+        ClientConnection::new(config.clone(), name()).unwrap(),
+        socket,
+    )
+}
+
+fn their_server(config: &Arc<ServerConfig>, socket: StdStream) -> Peer<ServerConnection> {
+    StreamOwned::new(ServerConnection::new(config.clone()).unwrap(), socket)
+}
+
+async fn read_to_end(stream: &Stream) -> io::Result<Vec<u8>> {
+    let mut all = Vec::new();
+    let mut buf = [0; 1000];
+    loop {
+        match stream.read(&mut buf).await? {
+            0 => return Ok(all),
+            n => all.extend_from_slice(&buf[..n]),
+        }
+    }
+}
+
+fn many_bytes() -> Vec<u8> {
+    (0..1_000_003u32).map(|n| (n % 251) as u8).collect()
+}
+
+#[test]
+fn a_session_carries_both_directions_at_once_to_an_announced_end() {
+    for version in VERSIONS {
+        let (server, client) = configs(version);
+        let theirs = move |socket: StdStream| {
+            let mut peer = their_client(&client, socket);
+            let mut head = [0u8; 5];
+            peer.write_all(b"hello").unwrap();
+            peer.read_exact(&mut head).unwrap();
+            assert_eq!(&head, b"HELLO");
+            // Writes everything before it reads anything: whoever waits for one direction with the
+            // other would wait for ever.
+            peer.write_all(&many_bytes()).unwrap();
+            peer.conn.send_close_notify();
+            peer.flush().unwrap();
+            let mut all = Vec::new();
+            peer.read_to_end(&mut all).unwrap();
+            all
+        };
+        let received = meet(theirs, async |socket| {
+            let stream = shake(socket, server_side(&server)).await.unwrap();
+            let mut head = [0u8; 5];
+            assert_eq!(stream.read(&mut head).await.unwrap(), 5);
+            stream
+                .write_all(&head.map(|b| b.to_ascii_uppercase()))
+                .await
+                .unwrap();
+            let (sent, got) = (many_bytes(), read_to_end(&stream));
+            let (got, ()) = tokio::join!(got, async {
+                stream.write_both(b"in front of ", &sent).await.unwrap();
+            });
+            assert_eq!(got.unwrap(), sent);
+            stream.shutdown_write();
+        });
+        assert_eq!(received, [&b"in front of "[..], &many_bytes()].concat());
+    }
+}
+
+#[test]
+fn a_session_as_client_is_silent_though_tickets_come_and_until_something_is_said() {
+    for version in VERSIONS {
+        let (server, client) = configs(version);
+        let (go, wait) = std::sync::mpsc::channel::<()>();
+        let theirs = move |socket: StdStream| {
+            let mut peer = their_server(&server, socket);
+            let mut head = [0u8; 5];
+            peer.read_exact(&mut head).unwrap();
+            peer.write_all(&head).unwrap();
+            wait.recv().unwrap();
+            peer.write_all(b"unasked").unwrap();
+            peer.sock.shutdown(Shutdown::Write).unwrap();
+        };
+        meet(theirs, async |socket| {
+            let stream = shake(socket, client_side(&client)).await.unwrap();
+            assert!(stream.is_silent() && stream.is_tls() && stream.plain().is_none());
+            stream.write_all(b"hello").await.unwrap();
+            let mut head = [0u8; 5];
+            assert_eq!(stream.read(&mut head).await.unwrap(), 5);
+            assert!(stream.is_silent());
+            go.send(()).unwrap();
+            while stream.is_silent() {
+                tokio::task::yield_now().await;
+            }
+            let mut said = [0; 7];
+            assert_eq!(stream.read(&mut said).await.unwrap(), 7);
+        });
+    }
+}
+
+#[test]
+fn an_end_that_was_not_announced_is_an_error() {
+    for version in VERSIONS {
+        let (server, client) = configs(version);
+        let theirs = move |socket: StdStream| {
+            let mut peer = their_client(&client, socket);
+            peer.write_all(b"half an ans").unwrap();
+            peer.sock.shutdown(Shutdown::Write).unwrap();
+            let _ = peer.read_to_end(&mut Vec::new());
+        };
+        meet(theirs, async |socket| {
+            let stream = shake(socket, server_side(&server)).await.unwrap();
+            let error = read_to_end(&stream).await.unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
+            let again = stream.read(&mut [0; 8]).await.unwrap_err();
+            assert_eq!(again.kind(), io::ErrorKind::UnexpectedEof);
+            assert!(!stream.is_silent());
+        });
+    }
+}
+
+#[test]
+fn a_peer_that_does_not_speak_tls_is_told_so() {
+    let (server, _) = configs(&version::TLS13);
+    let theirs = |mut socket: StdStream| {
+        socket.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
+        let mut answer = Vec::new();
+        socket.read_to_end(&mut answer).unwrap();
+        answer
+    };
+    let answer = meet(theirs, async |socket| {
+        let refused = shake(socket, server_side(&server)).await;
+        assert!(matches!(refused, Err(HandshakeError::Tls(_))));
+    });
+    assert_eq!(answer.first(), Some(&21), "an alert: {answer:?}");
+}
+
+#[test]
+fn a_record_that_was_tampered_with_ends_the_session() {
+    let (server, client) = configs(&version::TLS13);
+    let theirs = move |socket: StdStream| {
+        let mut peer = their_client(&client, socket);
+        peer.write_all(b"hello").unwrap();
+        let mut forged = vec![23, 3, 3, 0, 32];
+        forged.extend([7; 32]);
+        peer.sock.write_all(&forged).unwrap();
+        let mut rest = Vec::new();
+        peer.read_to_end(&mut rest).unwrap_err()
+    };
+    let error = meet(theirs, async |socket| {
+        let stream = shake(socket, server_side(&server)).await.unwrap();
+        let mut head = [0u8; 5];
+        assert_eq!(stream.read(&mut head).await.unwrap(), 5);
+        let error = stream.read(&mut head).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::InvalidData);
+        let error = stream.write_all(b"more").await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::InvalidData);
+    });
+    assert!(error.to_string().contains("BadRecordMac"), "{error}");
+}
+
+#[test]
+fn new_keys_in_the_middle_change_nothing_for_anybody() {
+    let (server, client) = configs(&version::TLS13);
+    let theirs = move |socket: StdStream| {
+        let mut peer = their_client(&client, socket);
+        let mut echoed = [0; 5];
+        for _ in 0..20 {
+            peer.write_all(b"hello").unwrap();
+            peer.conn.refresh_traffic_keys().unwrap();
+            peer.read_exact(&mut echoed).unwrap();
+            assert_eq!(&echoed, b"hello");
+        }
+        peer.conn.send_close_notify();
+        peer.flush().unwrap();
+    };
+    meet(theirs, async |socket| {
+        let stream = shake(socket, server_side(&server)).await.unwrap();
+        let mut buf = [0; 5];
+        while stream.read(&mut buf).await.unwrap() == 5 {
+            stream.write_all(&buf).await.unwrap();
+        }
+    });
+}
+
+#[test]
+fn a_peer_that_takes_nothing_keeps_a_writer_waiting_and_nothing_grows() {
+    let (server, client) = configs(&version::TLS13);
+    let (go, wait) = std::sync::mpsc::channel::<()>();
+    let theirs = move |socket: StdStream| {
+        let mut peer = their_client(&client, socket);
+        peer.write_all(b"go").unwrap();
+        wait.recv().unwrap();
+        let mut all = Vec::new();
+        let _ = peer.read_to_end(&mut all);
+        all.len()
+    };
+    let len = meet(theirs, async |socket| {
+        let stream = shake(socket, server_side(&server)).await.unwrap();
+        assert_eq!(stream.read(&mut [0; 2]).await.unwrap(), 2);
+        let chunk = [7; 64 * 1024];
+        let mut sent = 0;
+        loop {
+            let mut writing = std::pin::pin!(poll_fn(|cx| stream.poll_write(cx, &chunk)));
+            let pending = poll_fn(|cx| match writing.as_mut().poll(cx) {
+                Poll::Ready(n) => Poll::Ready(Some(n.unwrap())),
+                Poll::Pending => Poll::Ready(None),
+            });
+            match pending.await {
+                Some(n) => sent += n,
+                None => break,
+            }
+            tokio::task::yield_now().await;
+        }
+        // Told to wait: the same bytes again, and they arrive once.
+        go.send(()).unwrap();
+        sent += poll_fn(|cx| stream.poll_write(cx, &chunk)).await.unwrap();
+        stream.end();
+        drop(stream);
+        SENT.store(sent, std::sync::atomic::Ordering::Relaxed);
+    });
+    assert_eq!(len, SENT.load(std::sync::atomic::Ordering::Relaxed));
+}
+
+static SENT: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
