@@ -8,6 +8,7 @@
 
 mod certificate;
 mod chain;
+pub mod hello;
 mod key;
 mod name;
 mod pem;
