@@ -358,6 +358,10 @@ pub struct SettingArgs {
     /// [default: the first by name]
     #[arg(long, env = "LB_SSL_DEFAULT_CERTIFICATE", value_name = "NAME")]
     pub ssl_default_certificate: Option<String>,
+    /// What handshakes for no name, or for one that no certificate has, come to: certificate (the
+    /// default one is shown) or reject [default: certificate]
+    #[arg(long, env = "LB_SSL_UNKNOWN_NAME", value_name = "WORD")]
+    pub ssl_unknown_name: Option<String>,
 }
 
 #[derive(Debug, Args)]

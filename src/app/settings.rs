@@ -192,6 +192,7 @@ impl SettingArgs {
             ("access_log_format", self.access_log_format.as_deref()),
             ("access_log_sample", self.access_log_sample.as_deref()),
             ("info_headers", self.info_headers.as_deref()),
+            ("ssl_unknown_name", self.ssl_unknown_name.as_deref()),
             (
                 "ssl_default_certificate",
                 self.ssl_default_certificate.as_deref(),

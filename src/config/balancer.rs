@@ -13,7 +13,7 @@ use super::haproxy::Scope;
 use super::info;
 use super::pages;
 use super::service::{CONNECTIONS, MAX_QUEUE, RETRIES};
-use super::unit::{Balancer, Timeouts};
+use super::unit::{Balancer, Timeouts, UnknownName};
 use super::values::{self, Problem};
 use crate::names::CertificateName;
 
@@ -52,6 +52,7 @@ pub const BALANCER_FIELDS: &[&str] = &[
     "access_log_sample",
     "info_headers",
     "ssl_default_certificate",
+    "ssl_unknown_name",
 ];
 
 /// A wait that ends: long enough for any long poll, short enough that nothing is held for ever.
@@ -146,6 +147,9 @@ pub(super) fn balancer(fields: &mut Fields<'_>, defaults: &Balancer) -> Balancer
         access_log: accesslog::settings(fields, defaults),
         log_files: defaults.log_files.clone(),
         info_headers: info::headers(fields).unwrap_or(defaults.info_headers),
+        ssl_unknown_name: fields
+            .read("ssl_unknown_name", unknown_name)
+            .unwrap_or(defaults.ssl_unknown_name),
         ssl_default_certificate: fields
             .read("ssl_default_certificate", |text| {
                 fields::name(text).map(CertificateName::from)
@@ -178,6 +182,14 @@ impl Fields<'_> {
             );
         }
         Some(value)
+    }
+}
+
+fn unknown_name(text: &str) -> Result<UnknownName, Problem> {
+    match text.to_ascii_lowercase().as_str() {
+        "certificate" => Ok(UnknownName::Certificate),
+        "reject" => Ok(UnknownName::Reject),
+        _ => Err(values::unknown_word(text, &["certificate", "reject"])),
     }
 }
 

@@ -8,8 +8,8 @@ use super::values::Problem;
 use crate::diag::quoted;
 
 /// The statuses of our own answers that have a page.
-pub const PAGE_STATUSES: [u16; 17] = [
-    400, 401, 403, 404, 405, 408, 413, 414, 417, 429, 431, 500, 501, 502, 503, 504, 505,
+pub const PAGE_STATUSES: [u16; 18] = [
+    400, 401, 403, 404, 405, 408, 413, 414, 417, 421, 429, 431, 500, 501, 502, 503, 504, 505,
 ];
 
 /// More than there are statuses, so that each wrong one is told.

@@ -11,7 +11,7 @@ use super::address::{Query, host, path};
 use super::fields::Fields;
 use super::haproxy::{self, LineProblem};
 use super::host_regex::HostRegex;
-use super::unit::{Compat, HostPattern, HttpRoutes, PathPattern, RouteCondition};
+use super::unit::{Compat, HostPattern, HttpRoutes, Passthrough, PathPattern, RouteCondition};
 use super::values::{self, Problem};
 use crate::diag::quoted;
 use crate::rules::Source;
@@ -24,7 +24,9 @@ pub(super) fn routes(fields: &mut Fields<'_>, compat: Compat) -> HttpRoutes {
     let hosts = hosts(fields);
     let host_regex = host_regex(fields);
     let mut paths = paths(fields, compat);
-    if hosts.is_empty() && host_regex.is_none() && paths.is_empty() {
+    let names_hosts = !hosts.is_empty() || host_regex.is_some();
+    let passthrough = passthrough(fields, names_hosts);
+    if !names_hosts && paths.is_empty() && passthrough.is_none() {
         paths.insert(PathPattern::Prefix("/".to_owned()));
     }
     let (keep_virtual_path, adds_slash) = kept_path(fields, compat);
@@ -37,8 +39,61 @@ pub(super) fn routes(fields: &mut Fields<'_>, compat: Compat) -> HttpRoutes {
         keep_virtual_path,
         adds_slash,
         is_default: fields.read("default", values::boolean).unwrap_or(false),
+        passthrough,
         redirected: Vec::new(),
     }
+}
+
+/// What can only be done by who reads requests.
+const NEEDS_REQUESTS: &[&str] = &[
+    "virtual_path",
+    "keep_virtual_path",
+    "context_root_rewrite",
+    "match",
+    "default",
+    "redirects",
+    "redirect_code",
+    "force_ssl",
+    "force_ssl_port",
+    "request_headers",
+    "response_headers",
+    "pass_host_header",
+    "max_body_size",
+    "maintenance",
+    "error_pages",
+    "cookie",
+    "cookie_value",
+    "sticky_session_cookie",
+    "basic_auth_secrets",
+    "basic_auth_realm",
+    "basic_auth_forward",
+];
+
+fn passthrough(fields: &mut Fields<'_>, names_hosts: bool) -> Option<Passthrough> {
+    let word = fields.read("ssl_passthrough", |text| match text {
+        "unknown" => Ok(Some(Passthrough::Unknown)),
+        _ => values::boolean(text).map(|on| on.then_some(Passthrough::Hosts)),
+    });
+    let passthrough = word.flatten()?;
+    if passthrough == Passthrough::Hosts && !names_hosts {
+        fields.error(
+            "missing-field",
+            "ssl_passthrough",
+            "ssl_passthrough is on, but no host leads here",
+            "set virtual_hosts: connections are told apart by the name that they ask for",
+        );
+    }
+    for field in NEEDS_REQUESTS {
+        if fields.is_set(field) || (*field == "cookie" && fields.place(field).is_some()) {
+            fields.error(
+                "conflict",
+                field,
+                &format!("{field} cannot be done with ssl_passthrough"),
+                "nobody reads the requests on the way: remove one of the two",
+            );
+        }
+    }
+    Some(passthrough)
 }
 
 fn hosts(fields: &mut Fields<'_>) -> BTreeSet<HostPattern> {

@@ -51,6 +51,7 @@ pub const SERVICE_FIELDS: &[&str] = &[
     "redirect_code",
     "force_ssl",
     "force_ssl_port",
+    "ssl_passthrough",
     "request_headers",
     "response_headers",
     "pass_host_header",
@@ -86,6 +87,7 @@ const HTTP_ONLY: &[&str] = &[
     "redirect_code",
     "force_ssl",
     "force_ssl_port",
+    "ssl_passthrough",
     "request_headers",
     "response_headers",
     "pass_host_header",
@@ -108,7 +110,9 @@ pub(super) fn service(fields: &mut Fields<'_>, compat: Compat) -> Option<Service
         Word::Http => Mode::Http(routes(fields, compat)),
         Word::Tcp => tcp(fields),
     };
-    let scope = match mode {
+    let scope = match &mode {
+        // Nobody reads its requests here.
+        Mode::Http(routes) if routes.passthrough.is_some() => Scope::Tcp,
         Mode::Http(_) => Scope::Http,
         Mode::Tcp { .. } => Scope::Tcp,
     };
@@ -145,6 +149,10 @@ pub(super) fn service(fields: &mut Fields<'_>, compat: Compat) -> Option<Service
     let access_log = fields.read("access_log", values::boolean).unwrap_or(true);
     let auth = auth::basic_auth(fields, service_name.as_ref(), &mode);
     let policy = match &mut mode {
+        Mode::Http(routes) if routes.passthrough.is_some() => Policy {
+            rules: custom.rules,
+            ..policy::tcp(fields)
+        },
         Mode::Http(routes) => Policy {
             auth,
             ..policy::http(fields, routes, compat, custom)

@@ -374,7 +374,7 @@ fn pages_are_html_if_they_look_like_it() {
         Some(&text("text/plain; charset=utf-8", "not here"))
     );
     assert_eq!(pages.get(502), None, "empty is not set");
-    let known = "it is one of 400, 401, 403, 404, 405, 408, 413, 414, 417, 429, 431, 500, 501, 502, 503, 504, 505";
+    let known = "it is one of 400, 401, 403, 404, 405, 408, 413, 414, 417, 421, 429, 431, 500, 501, 502, 503, 504, 505";
     for status in ["200", "302", "5o3", "99999999", "-503"] {
         for unit in ["service:\n  name: web", "balancer:"] {
             let text = format!("{unit}\n  error_pages:\n    \"{status}\": x\n");

@@ -122,9 +122,21 @@ pub struct HttpRoutes {
     pub adds_slash: bool,
     /// `default`: takes what no route takes.
     pub is_default: bool,
+    /// `ssl_passthrough`: connections that ask for these hosts go on as they come, TLS and all.
+    pub passthrough: Option<Passthrough>,
     /// Hosts that lead here, besides `hosts`, for what is redirected from them: with a path, or with
     /// all below them where it is empty. Sorted, unique.
     pub redirected: Vec<(HostPattern, String)>,
+}
+
+/// Which TLS connections go to a service as they come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Passthrough {
+    /// `true`: those that ask for its hosts.
+    Hosts,
+    /// `unknown`: also those that ask for no name, or for one that neither a service nor a certificate
+    /// has.
+    Unknown,
 }
 
 /// One entry of `virtual_path`, without the marks of its form. Begins with a slash.
@@ -310,11 +322,22 @@ pub struct Balancer {
     pub access_log: accesslog::Settings,
     /// Which files `access_log` may name.
     pub log_files: LogFiles,
+    /// `ssl_unknown_name`: what handshakes for no name, or for one that no certificate has, come to.
+    pub ssl_unknown_name: UnknownName,
     /// `info_headers`: what clients are told besides the answer.
     pub info_headers: InfoHeaders,
     /// `ssl_default_certificate`: for clients that ask for no name, or for one that no certificate has.
     /// `None`: the first by name.
     pub ssl_default_certificate: Option<CertificateName>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum UnknownName {
+    /// The default one is shown.
+    #[default]
+    Certificate,
+    /// An alert.
+    Reject,
 }
 
 /// Which files lines may go to. A flag is the operator's own word; a key may be anybody's who
@@ -413,6 +436,7 @@ impl Default for Balancer {
             log_files: LogFiles::default(),
             info_headers: InfoHeaders::default(),
             ssl_default_certificate: None,
+            ssl_unknown_name: UnknownName::default(),
         }
     }
 }

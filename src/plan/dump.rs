@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::config::{
     Balancer, CheckKind, CheckVersion, ErrorPage, ErrorPages, Expect, Expected, HostHeader,
-    HostPattern, HttpCheck, Maintenance, Mode, Policy, Sticky,
+    HostPattern, HttpCheck, Maintenance, Mode, Passthrough, Policy, Sticky, UnknownName,
 };
 use crate::plan::{NamedCertificate, Plan, Service};
 use crate::rules::Rules;
@@ -169,6 +169,9 @@ impl Plan {
             text.insert("access_log_sample", log.sample.to_string());
             text.insert("access_log_format", b.log_format().word().to_owned());
         }
+        if b.ssl_unknown_name == UnknownName::Reject {
+            text.insert("ssl_unknown_name", "reject".to_owned());
+        }
         if let Some(name) = &b.ssl_default_certificate {
             text.insert("ssl_default_certificate", name.to_string());
         }
@@ -321,6 +324,11 @@ impl ServiceText {
                     }
                     None => {}
                 }
+                let passthrough = routes.passthrough.map(|passthrough| match passthrough {
+                    Passthrough::Hosts => "true".to_owned(),
+                    Passthrough::Unknown => "unknown".to_owned(),
+                });
+                option("ssl_passthrough", passthrough);
                 option("default", routes.is_default.then(|| "true".into()));
                 let hosts = routes.hosts.iter().map(|host| match host {
                     HostPattern::Exact(name) => name.clone(),

@@ -22,8 +22,8 @@ pub use cow_map::CowMap;
 pub use routes::{Habit, Match};
 pub use service::Service;
 
-use crate::config::{self, Balancer, Compat, Unit};
-use crate::names::UnitName;
+use crate::config::{self, Balancer, Compat, Passthrough, Unit};
+use crate::names::{ServiceName, UnitName};
 use crate::rules::Facts;
 use routes::Routes;
 
@@ -39,6 +39,10 @@ pub struct Plan {
     balancer_unit: Option<UnitName>,
     services: OrdMap<UnitName, Arc<Service>>,
     routes: Routes,
+    /// HTTP services whose connections go on as they come.
+    passthroughs: usize,
+    /// Those among them that take connections for unknown names, in the order of names. The first does.
+    unknown_takers: OrdMap<(ServiceName, UnitName), Arc<Service>>,
     /// TCP services by their port.
     ports: OrdMap<u16, Arc<Service>>,
     certificates: Arc<Certificates>,
@@ -56,6 +60,8 @@ impl Plan {
             balancer_unit: None,
             services: OrdMap::new(),
             routes: Routes::default(),
+            passthroughs: 0,
+            unknown_takers: OrdMap::new(),
             ports: OrdMap::new(),
             certificates: Arc::new(certificates),
         }
@@ -148,6 +154,27 @@ impl Plan {
         self.routes.find(request, habit)
     }
 
+    /// The service that a TLS connection goes to as it comes, by what its hello asks for. `None`: it
+    /// ends here. `hello` is a request for that name's `/`.
+    pub fn passthrough(
+        &self,
+        server_name: Option<&str>,
+        hello: &dyn Facts,
+    ) -> Option<&Arc<Service>> {
+        if self.passthroughs == 0 {
+            return None;
+        }
+        if let Some(name) = server_name {
+            match self.route(hello) {
+                Some(found) if found.service.passthrough().is_some() => return Some(found.service),
+                Some(_) => return None,
+                None if self.certificates.matching(name).is_some() => return None,
+                None => {}
+            }
+        }
+        self.unknown_takers.values().next()
+    }
+
     pub fn balancer(&self) -> &Arc<Balancer> {
         &self.balancer
     }
@@ -220,6 +247,13 @@ impl Plan {
         if let Some(port) = service.tcp_port() {
             self.ports.insert(port, service.clone());
         }
+        if let Some(passthrough) = service.passthrough() {
+            self.passthroughs += 1;
+            if passthrough == Passthrough::Unknown {
+                let place = (service.config.name.clone(), service.unit.clone());
+                self.unknown_takers.insert(place, service.clone());
+            }
+        }
         self.services.insert(service.unit.clone(), service);
     }
 
@@ -227,6 +261,11 @@ impl Plan {
         let service = self.services.remove(unit)?;
         if let Some(routes) = service.http_routes() {
             self.routes.remove(&service, routes);
+        }
+        if service.passthrough().is_some() {
+            self.passthroughs -= 1;
+            let place = (service.config.name.clone(), service.unit.clone());
+            self.unknown_takers.remove(&place);
         }
         if let Some(port) = service.tcp_port()
             && self.ports.get(&port).is_some_and(|s| s.unit == *unit)

@@ -7,7 +7,7 @@ use crate::balance::{
     Balance, Member, Rotation, ServiceState, Tried, UpstreamState, can_stay, has_eligible, pick,
 };
 use crate::config::{
-    self, CheckKind, HealthCheck, HttpRoutes, Maintenance, Mode, Sticky, Upstream,
+    self, CheckKind, HealthCheck, HttpRoutes, Maintenance, Mode, Passthrough, Sticky, Upstream,
 };
 use crate::names::UnitName;
 use crate::plan::pins::Pins;
@@ -150,6 +150,11 @@ impl Service {
             Mode::Http(routes) => Some(routes),
             Mode::Tcp { .. } => None,
         }
+    }
+
+    /// Which connections it takes as they come.
+    pub fn passthrough(&self) -> Option<Passthrough> {
+        self.http_routes()?.passthrough
     }
 
     pub fn tcp_port(&self) -> Option<u16> {

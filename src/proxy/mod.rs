@@ -11,6 +11,7 @@ pub mod health;
 mod http;
 pub mod http1;
 mod io;
+mod known;
 mod listen;
 mod pipe;
 mod probe;

@@ -1,11 +1,12 @@
 //! TCP services: an upstream is chosen when a connection comes, then bytes go both ways.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::accesslog::Cause;
 use crate::balance::{Admission, InFlight, Outcome, Tried, client_hash};
 use crate::plan::Service;
+use crate::proxy::buffers::Input;
+use crate::proxy::known::Known;
 use crate::proxy::listen::Ends;
 use crate::proxy::stream::Stream;
 use crate::proxy::timer::Deadline;
@@ -13,21 +14,34 @@ use crate::proxy::trace::Trace;
 use crate::proxy::tunnel::{Early, End, Lender, tunnel};
 use crate::proxy::upstream::{PAUSE, connect_member};
 use crate::proxy::worker::Counted;
-use crate::rules::{Edits, Facts, Side, Verdict};
+use crate::rules::{Edits, Verdict};
 
-/// Serves one connection to its end. A service without a usable upstream closes at once.
+/// Serves one connection to its end, by the service that has the port for itself.
 pub(crate) async fn serve(worker: Counted, client: Stream, ends: Ends) {
-    let Ends { peer, listener } = ends;
+    let service = worker.view.pin().plan.tcp(ends.listener.port()).cloned();
+    if let Some(service) = service {
+        forward(worker, client, ends, service, Known::of(ends), None).await;
+    }
+}
+
+/// Leads a connection to `service`, and what was read of it before. A service without a usable upstream
+/// closes at once.
+pub(crate) async fn forward(
+    worker: Counted,
+    client: Stream,
+    ends: Ends,
+    service: Arc<Service>,
+    known: Known<'_>,
+    early: Option<Input>,
+) {
+    let peer = ends.peer;
     let pinned = worker.view.pin();
-    let Some(service) = pinned.plan.tcp(listener.port()).cloned() else {
-        return;
-    };
     let mut trace = Trace::default();
     trace.begin(&worker, &pinned, ends, None, false);
     trace.routed(&service);
     let balancer = pinned.plan.balancer().clone();
     if let Some(policy) = &service.config.policy
-        && policy.rules.judge(&Known(ends), &mut Edits::default()) != Verdict::Pass
+        && policy.rules.judge(&known, &mut Edits::default()) != Verdict::Pass
     {
         tracing::debug!(service = %service.config.name, %peer, "turned away");
         trace.stop(Cause::Refused);
@@ -101,7 +115,10 @@ pub(crate) async fn serve(worker: Counted, client: Stream, ends: Ends) {
     let ended = tunnel(
         &client,
         &upstream,
-        Early::default(),
+        Early {
+            to_upstream: early.as_ref().map_or(b"", Input::filled),
+            to_client: b"",
+        },
         idle,
         &deadline,
         lender,
@@ -160,51 +177,4 @@ async fn connect_any(
         }
     }
     Err(outcome)
-}
-
-/// What rules may know of a connection that has not said anything.
-struct Known(Ends);
-
-impl Facts for Known {
-    fn method(&self) -> &[u8] {
-        b""
-    }
-
-    fn host(&self) -> &[u8] {
-        b""
-    }
-
-    fn path(&self) -> &[u8] {
-        b""
-    }
-
-    fn query(&self) -> &[u8] {
-        b""
-    }
-
-    fn version(&self) -> &str {
-        ""
-    }
-
-    fn client(&self) -> SocketAddr {
-        self.0.peer
-    }
-
-    fn listener(&self) -> SocketAddr {
-        self.0.listener
-    }
-
-    fn is_tls(&self) -> bool {
-        false
-    }
-
-    fn request_id(&self) -> &[u8] {
-        b""
-    }
-
-    fn status(&self) -> u16 {
-        0
-    }
-
-    fn each_field(&self, _: Side, _: &str, _: &mut dyn FnMut(&[u8]) -> bool) {}
 }

@@ -252,7 +252,10 @@ mod tests {
             assert_eq!(reader.read(&bytes), asks_for("www.example.com"));
         }
         // What comes behind it is not looked at.
-        assert_eq!(read(&[&bytes[..], b"more"].concat()), asks_for("www.example.com"));
+        assert_eq!(
+            read(&[&bytes[..], b"more"].concat()),
+            asks_for("www.example.com")
+        );
     }
 
     #[test]
@@ -272,11 +275,23 @@ mod tests {
         let not = |bytes: &[u8]| read(bytes).unwrap_err().0;
         assert_eq!(not(b"G"), "it is no handshake");
         assert_eq!(not(b"\x16\x02"), "it is no TLS");
-        assert_eq!(not(b"\x16\x03\x01\0\0"), "a record of it has a length that none has");
-        assert_eq!(not(b"\x16\x03\x01\xff\xff"), "a record of it has a length that none has");
-        assert_eq!(not(b"\x16\x03\x01\0\x01\x02"), "it begins with another message");
+        assert_eq!(
+            not(b"\x16\x03\x01\0\0"),
+            "a record of it has a length that none has"
+        );
+        assert_eq!(
+            not(b"\x16\x03\x01\xff\xff"),
+            "a record of it has a length that none has"
+        );
+        assert_eq!(
+            not(b"\x16\x03\x01\0\x01\x02"),
+            "it begins with another message"
+        );
         assert_eq!(not(b"\x16\x03\x01\0\x04\x01\xff\0\0"), "it is too long");
-        let endless = in_records(&[&[0; 5][..], &[1, 0, 0x3f, 0xff], &[0; 20_000]].concat(), 1);
+        let endless = in_records(
+            &[&[0; 5][..], &[1, 0, 0x3f, 0xff], &[0; 20_000]].concat(),
+            1,
+        );
         assert_eq!(not(&endless[..HELLO_BYTES]), "it is too long");
     }
 
@@ -287,7 +302,15 @@ mod tests {
         let two = "it asks for two names";
         let named = |name: &[u8]| name_extension(&[(0, name)]);
         assert_eq!(read(&made(&named(b"A.test."))), asks_for("a.test"));
-        for bad in [&b""[..], b".", b"a b", b"a\0b", b"\xc3\xbc.test", b"a/b", b"[::1]"] {
+        for bad in [
+            &b""[..],
+            b".",
+            b"a b",
+            b"a\0b",
+            b"\xc3\xbc.test",
+            b"a/b",
+            b"[::1]",
+        ] {
             assert_eq!(not(&named(bad)), none, "{bad:?}");
         }
         assert_eq!(not(&named(&[b'a'; 254])), none);

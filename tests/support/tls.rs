@@ -9,15 +9,16 @@ use std::time::Duration;
 use rustls::client::Resumption;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{
     ALL_VERSIONS, CipherSuite, ClientConfig, DigitallySignedStruct, HandshakeKind, ProtocolVersion,
-    RootCertStore, SignatureScheme, SupportedProtocolVersion,
+    RootCertStore, ServerConfig, SignatureScheme, SupportedProtocolVersion,
 };
-use tokio_rustls::TlsConnector;
+use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use super::LIMIT;
-use super::certs::town_hall;
+use super::certs::{Bundle, town_hall};
 use super::client::Client;
 
 /// How to connect.
@@ -137,11 +138,7 @@ impl Tls {
         let connector = TlsConnector::from(self.config());
         let (tell, told) = mpsc::channel();
         std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build()
-                .expect("a runtime");
-            runtime.block_on(relay(addr, name, connector, theirs, tell));
+            runtime().block_on(relay(addr, name, connector, theirs, tell));
         });
         let shaken = told
             .recv_timeout(LIMIT)
@@ -187,6 +184,44 @@ async fn relay(
         // Nothing polite: who reads must see that the end was none.
         let _ = socket2::SockRef::from(&ours).set_linger(Some(Duration::ZERO));
     }
+}
+
+/// An address where TLS ends, by `bundle`, in front of `origin`.
+pub fn ended_before(origin: SocketAddr, bundle: &Bundle) -> SocketAddr {
+    let certs = CertificateDer::pem_slice_iter(bundle.pem().as_bytes())
+        .collect::<Result<Vec<_>, _>>()
+        .expect("certificates");
+    let key = PrivateKeyDer::from_pem_slice(bundle.key.as_bytes()).expect("a key");
+    let config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        .with_safe_default_protocol_versions()
+        .expect("versions")
+        .with_no_client_auth()
+        .with_single_cert(certs, key)
+        .expect("a certificate");
+    let door = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("an address");
+    door.set_nonblocking(true).expect("a socket");
+    let addr = door.local_addr().expect("an address");
+    std::thread::spawn(move || runtime().block_on(end_tls(door, Arc::new(config), origin)));
+    addr
+}
+
+async fn end_tls(door: TcpListener, config: Arc<ServerConfig>, origin: SocketAddr) {
+    let door = tokio::net::TcpListener::from_std(door).expect("a listener");
+    while let Ok((socket, _)) = door.accept().await {
+        let acceptor = TlsAcceptor::from(config.clone());
+        tokio::spawn(async move {
+            let mut secured = acceptor.accept(socket).await?;
+            let mut origin = tokio::net::TcpStream::connect(origin).await?;
+            tokio::io::copy_bidirectional(&mut secured, &mut origin).await
+        });
+    }
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime")
 }
 
 /// A client that trusts whom the town hall trusts.

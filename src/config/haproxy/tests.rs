@@ -979,7 +979,7 @@ fn a_line_that_is_not_known_is_refused_with_its_number_and_the_nearest_word() {
     );
     one(
         "errorfile 99 x",
-        "errorfile \"99\" is no status of our own answers; it is one of 400, 401, 403, 404, 405, 408, 413, 414, 417, 429, \
+        "errorfile \"99\" is no status of our own answers; it is one of 400, 401, 403, 404, 405, 408, 413, 414, 417, 421, 429, \
          431, 500, 501, 502, 503, 504, 505",
     );
 }

@@ -167,6 +167,11 @@ impl Client {
                 return self.reply(reply, service, input, head, &id).await;
             }
         }
+        if service.passthrough().is_some() {
+            // Whoever asked for it by name was led there before there was anything to read.
+            service.state.record(balance::Outcome::TurnedAway);
+            return self.refuse(421, input, head, Some(&id)).await;
+        }
         if let Some(policy) = policy
             && let Some(next) = self
                 .judge(&policy.rules, Some(service), input, head, &id, &mut edits)

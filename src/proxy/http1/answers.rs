@@ -251,6 +251,7 @@ pub fn reason_phrase(status: u16) -> &'static str {
         425 => "Too Early",
         426 => "Upgrade Required",
         429 => "Too Many Requests",
+        421 => "Misdirected Request",
         431 => "Request Header Fields Too Large",
         451 => "Unavailable For Legal Reasons",
         500 => "Internal Server Error",

@@ -5,42 +5,122 @@ use std::collections::BTreeMap;
 use std::future::poll_fn;
 use std::io;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use tokio::net::TcpStream;
 
 use super::session::{Connection, HandshakeError, Session};
-use crate::proxy::http;
+use crate::plan::Service;
+use crate::proxy::buffers::Input;
+use crate::proxy::io::poll_read;
+use crate::proxy::known::Known;
 use crate::proxy::listen::Ends;
 use crate::proxy::stream::Stream;
 use crate::proxy::timer::Cutter;
 use crate::proxy::worker::{Counted, Worker};
+use crate::proxy::{http, tcp};
+use crate::tls::hello::{Hello, NoHello, Reader};
 
 /// Serves a connection that begins with a handshake.
 pub(crate) async fn serve(worker: Counted, socket: TcpStream, ends: Ends) {
-    match Box::pin(accept(&worker, socket)).await {
-        Ok(stream) => http::serve(worker, stream, ends).await,
+    match Box::pin(accept(&worker, socket, ends)).await {
+        Ok(Accepted::Session(stream)) => http::serve(worker, stream, ends).await,
+        Ok(Accepted::Passed(passed)) => {
+            let Passed {
+                socket,
+                service,
+                hello,
+                early,
+            } = *passed;
+            let server_name = hello.server_name.as_deref().unwrap_or_default();
+            let known = Known { ends, server_name };
+            tcp::forward(worker, socket.into(), ends, service, known, Some(early)).await;
+        }
         Err(failure) => worker.note_failure(ends, &failure),
     }
 }
 
-async fn accept(worker: &Counted, socket: TcpStream) -> Result<Stream, Failure> {
-    let pinned = worker.view.pin();
-    let balancer = pinned.plan.balancer();
+enum Accepted {
+    Session(Stream),
+    Passed(Box<Passed>),
+}
+
+/// A connection that goes to a service as it comes.
+struct Passed {
+    socket: TcpStream,
+    service: Arc<Service>,
+    hello: Hello,
+    /// What was read of it.
+    early: Input,
+}
+
+async fn accept(worker: &Counted, socket: TcpStream, ends: Ends) -> Result<Accepted, Failure> {
     let deadline = worker.wheel.deadline();
-    let most = balancer.max_handshakes as usize;
+    let (most, patience) = {
+        let pinned = worker.view.pin();
+        let balancer = pinned.plan.balancer();
+        (
+            balancer.max_handshakes as usize,
+            balancer.timeouts.handshake,
+        )
+    };
     let _under_way = Handshakes::begin(worker, deadline.cutter(), most);
-    let patience = balancer.timeouts.handshake;
+    match deadline.limit(patience, shake(worker, socket, ends)).await {
+        Ok(result) => Ok(result?),
+        Err(_) if deadline.is_cut() => Err(Failure::GaveWay),
+        Err(_) => Err(Failure::TooLate),
+    }
+}
+
+async fn shake(
+    worker: &Counted,
+    socket: TcpStream,
+    ends: Ends,
+) -> Result<Accepted, HandshakeError> {
+    let mut early = worker.buffers.input();
+    let hello = read_hello(&socket, &mut early).await?;
+    let pinned = worker.view.pin();
+    let server_name = hello.server_name.as_deref();
+    let known = Known {
+        ends,
+        server_name: server_name.unwrap_or_default(),
+    };
+    if let Some(service) = pinned.plan.passthrough(server_name, &known) {
+        return Ok(Accepted::Passed(Box::new(Passed {
+            service: service.clone(),
+            socket,
+            hello,
+            early,
+        })));
+    }
     let connection = pinned.tls.connection().map_err(HandshakeError::Tls)?;
     drop(pinned);
-    let mut session = Session::new(Connection::Server(connection), &worker.buffers);
-    let shaking = poll_fn(|cx| session.poll_handshake(&socket, cx));
-    match deadline.limit(patience, shaking).await {
-        Ok(result) => result?,
-        Err(_) if deadline.is_cut() => return Err(Failure::GaveWay),
-        Err(_) => return Err(Failure::TooLate),
+    let mut session = Session::new(Connection::Server(connection), early, &worker.buffers);
+    poll_fn(|cx| session.poll_handshake(&socket, cx)).await?;
+    Ok(Accepted::Session(Stream::secured(socket, session)))
+}
+
+/// What cannot be read here counts as asking for nobody: the session reads it again, and says best
+/// what is wrong with it.
+async fn read_hello(socket: &TcpStream, early: &mut Input) -> io::Result<Hello> {
+    let mut reader = Reader::default();
+    loop {
+        if early.is_empty() {
+            // No buffer is held for who says nothing.
+            poll_fn(|cx| socket.poll_read_ready(cx)).await?;
+        }
+        let n = poll_fn(|cx| poll_read(socket, cx, early.room())).await?;
+        if n == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        early.add(n);
+        match reader.read(early.filled()) {
+            Ok(None) => {}
+            Ok(Some(hello)) => return Ok(hello),
+            Err(NoHello(_)) => return Ok(Hello::default()),
+        }
     }
-    Ok(Stream::secured(socket, session))
 }
 
 /// Why a connection has no session.

@@ -61,10 +61,11 @@ enum Say<'a> {
 }
 
 impl Session {
-    pub(crate) fn new(connection: Connection, buffers: &Buffers) -> Self {
+    /// `incoming` is what was read before there was a session.
+    pub(crate) fn new(connection: Connection, incoming: Input, buffers: &Buffers) -> Self {
         Self {
             connection,
-            incoming: buffers.input(),
+            incoming,
             plain: buffers.input(),
             outgoing: buffers.input(),
             sealed: 0,

@@ -10,12 +10,14 @@ use rustls::server::{
 use rustls::sign::CertifiedKey;
 use rustls::{CipherSuite, ServerConfig, SignatureAlgorithm};
 
+use crate::config::UnknownName;
 use crate::plan::{Certificates, Plan};
 
 /// Of one generation, and of all after it that have the same certificates.
 pub struct Termination {
     config: Arc<ServerConfig>,
     certificates: Arc<Certificates>,
+    unknown: UnknownName,
 }
 
 impl Termination {
@@ -23,16 +25,22 @@ impl Termination {
     pub fn none() -> Result<Arc<Self>, rustls::Error> {
         let provider = Arc::new(aws_lc_rs::default_provider());
         let certificates = Arc::new(Certificates::default());
+        let unknown = UnknownName::default();
+        let chooser = Chooser {
+            certificates: certificates.clone(),
+            unknown,
+        };
         let mut config = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()?
             .with_no_client_auth()
-            .with_cert_resolver(Arc::new(Chooser(certificates.clone())));
+            .with_cert_resolver(Arc::new(chooser));
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.ticketer = aws_lc_rs::Ticketer::new()?;
         Ok(Arc::new(Self {
             config: Arc::new(config),
             certificates,
+            unknown,
         }))
     }
 
@@ -40,14 +48,19 @@ impl Termination {
     #[must_use]
     pub fn follow(self: &Arc<Self>, plan: &Plan) -> Arc<Self> {
         let certificates = plan.certificates();
-        if certificates.same_as(&self.certificates) {
+        let unknown = plan.balancer().ssl_unknown_name;
+        if certificates.same_as(&self.certificates) && unknown == self.unknown {
             return self.clone();
         }
         let mut config = (*self.config).clone();
-        config.cert_resolver = Arc::new(Chooser(certificates.clone()));
+        config.cert_resolver = Arc::new(Chooser {
+            certificates: certificates.clone(),
+            unknown,
+        });
         Arc::new(Self {
             config: Arc::new(config),
             certificates: certificates.clone(),
+            unknown,
         })
     }
 
@@ -68,11 +81,18 @@ impl fmt::Debug for Termination {
 
 /// Finds the certificate for a hello.
 #[derive(Debug)]
-struct Chooser(Arc<Certificates>);
+struct Chooser {
+    certificates: Arc<Certificates>,
+    unknown: UnknownName,
+}
 
 impl ResolvesServerCert for Chooser {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        let candidates = self.0.find(hello.server_name())?;
+        let named = hello.server_name();
+        let candidates = match self.unknown {
+            UnknownName::Certificate => self.certificates.find(named)?,
+            UnknownName::Reject => self.certificates.matching(named?)?,
+        };
         let fits = |kind: SignatureAlgorithm| {
             let mut of_kind = candidates.iter().map(|named| named.certificate.key());
             of_kind.find(|certified| {

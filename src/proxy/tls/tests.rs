@@ -67,7 +67,8 @@ fn meet<T: Send + 'static>(
 }
 
 async fn shake(socket: TcpStream, connection: Connection) -> Result<Stream, HandshakeError> {
-    let mut session = Session::new(connection, &Buffers::default());
+    let buffers = Buffers::default();
+    let mut session = Session::new(connection, buffers.input(), &buffers);
     poll_fn(|cx| session.poll_handshake(&socket, cx)).await?;
     Ok(Stream::secured(socket, session))
 }
