@@ -749,6 +749,8 @@ const WRONG: &[(&str, &str)] = &[
     ("access_log_sample", "150%"),
     ("info_headers", "x-secret"),
     ("ssl_default_certificate", "certs/www"),
+    ("force_ssl_code", "302"),
+    ("hsts", "for ever"),
     ("ssl_unknown_name", "rejekt"),
     ("ssl_passthrough", "sometimes"),
     ("global_settings", "maxxconn 5"),

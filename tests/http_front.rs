@@ -196,7 +196,7 @@ fn acme_challenges_are_answered_on_every_host_before_all_services() {
             let target = format!("/.well-known/acme-challenge/{token}");
             assert_eq!(transport.get(HOST, &target).status(), 404, "{token}");
         }
-        assert_eq!(transport.get(HOST, "/.well-known/other").status(), 301);
+        assert_eq!(transport.get(HOST, "/.well-known/other").status(), 308);
     });
     origin.assert_saw_nothing();
     // A key goes over the environment, and comes and goes live.

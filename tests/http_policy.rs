@@ -170,15 +170,14 @@ fn plain_requests_of_a_forced_service_are_sent_to_https() {
     let pointsman = start(&origin, &[("force_ssl", "true"), ("virtual_path", "/app")]);
     on_every_plain_transport(&pointsman, |transport| {
         let moved = transport.get("H.test:8080", "/app/x?a=b");
-        assert_redirected(&moved, 301, "https://h.test/app/x?a=b");
+        assert_redirected(&moved, 308, "https://h.test/app/x?a=b");
         let moved = transport.ask(&Ask::new("HEAD", HOST, "/app"));
-        assert_redirected(&moved, 301, "https://h.test/app");
-        // A 301 would make a GET of it.
+        assert_redirected(&moved, 308, "https://h.test/app");
         let moved = transport.ask(&Ask::new("POST", HOST, "/app/x").body("field=1"));
         assert_redirected(&moved, 308, "https://h.test/app/x");
         // Nobody is trusted, so nobody can say that it came by TLS.
         let claimed = Ask::get(HOST, "/app").header("X-Forwarded-Proto", "https");
-        assert_redirected(&transport.ask(&claimed), 301, "https://h.test/app");
+        assert_redirected(&transport.ask(&claimed), 308, "https://h.test/app");
         // No host is made up.
         assert_eq!(transport.get("other.test", "/app").status(), 404);
     });
@@ -196,14 +195,89 @@ fn what_came_by_tls_and_challenges_of_certificate_authorities_are_not_sent_on() 
         let by_tls = ask.clone().header("X-Forwarded-Proto", "https");
         assert_eq!(transport.ask(&by_tls).text(), "/x");
         let plain = ask.header("X-Forwarded-Proto", "http");
-        assert_redirected(&transport.ask(&plain), 301, "https://h.test:8443/x");
+        assert_redirected(&transport.ask(&plain), 308, "https://h.test:8443/x");
         let challenge = "/.well-known/acme-challenge/token";
         assert_eq!(transport.get(HOST, challenge).text(), challenge);
         assert_eq!(
             transport.get(HOST, "/.well-known/acme-challenges").status(),
-            301
+            308
         );
     });
+}
+
+#[test]
+fn clients_that_do_not_know_308_can_get_301_and_keep_their_method() {
+    let origin = target_teller();
+    let keys = [("force_ssl", "true"), ("force_ssl_code", "301")];
+    let pointsman = start(&origin, &keys);
+    on_every_plain_transport(&pointsman, |transport| {
+        assert_redirected(&transport.get(HOST, "/x"), 301, "https://h.test/x");
+        let moved = transport.ask(&Ask::new("HEAD", HOST, "/x"));
+        assert_redirected(&moved, 301, "https://h.test/x");
+        // A 301 would make a GET of it.
+        let moved = transport.ask(&Ask::new("POST", HOST, "/x").body("field=1"));
+        assert_redirected(&moved, 308, "https://h.test/x");
+    });
+    origin.assert_saw_nothing();
+}
+
+#[test]
+fn browsers_are_told_to_remember_https_where_they_would_believe_it() {
+    let origin = target_teller();
+    let service = |name: &str, keys: &[(&str, &str)]| {
+        let hosts = format!("{name}.test");
+        let service = Service::http(name).hosts(&hosts).upstream(origin.addr());
+        keys.iter()
+            .fold(service, |service, (key, value)| service.key(key, value))
+    };
+    let pointsman = builder(&origin, &[])
+        .setting("hsts", "180d")
+        .service(&service(
+            "own",
+            &[("hsts", "365d, includeSubDomains; preload")],
+        ))
+        .service(&service("seconds", &[("hsts", "31536000")]))
+        .service(&service("off", &[("hsts", "off")]))
+        .service(&service(
+            "rules",
+            &[(
+                "response_headers",
+                "set Strict-Transport-Security: max-age=1",
+            )],
+        ))
+        .start();
+    on_every_transport(&pointsman, |transport| {
+        for (host, told) in [
+            (HOST, Some("max-age=15552000")),
+            (
+                "own.test",
+                Some("max-age=31536000; includeSubDomains; preload"),
+            ),
+            ("seconds.test", Some("max-age=31536000")),
+            ("off.test", None),
+        ] {
+            let answer = transport.get(host, "/");
+            let expected: Vec<_> = told.filter(|_| transport.is_tls()).into_iter().collect();
+            assert_eq!(
+                answer.head.all("strict-transport-security"),
+                expected,
+                "{host}"
+            );
+        }
+        let answer = transport.get("rules.test", "/");
+        assert_eq!(answer.head.all("strict-transport-security"), ["max-age=1"]);
+    });
+    for wrong in [
+        "365d preload",
+        "1h includeSubDomains preload",
+        "365d always",
+    ] {
+        let before = pointsman.plan().dump;
+        pointsman.put("services/own/hsts", wrong);
+        pointsman.wait_for_status_words(&["services/own", "hsts"]);
+        assert_eq!(pointsman.plan().dump, before, "{wrong}");
+        pointsman.put("services/own/hsts", "365d, includeSubDomains; preload");
+    }
 }
 
 #[test]
@@ -226,10 +300,10 @@ fn the_balancer_forces_https_for_all_services_but_those_that_say_no() {
         .setting("force_ssl_port", "443")
         .start();
     on_every_plain_transport(&pointsman, |transport| {
-        assert_redirected(&transport.get(HOST, "/a"), 301, "https://h.test/a");
+        assert_redirected(&transport.get(HOST, "/a"), 308, "https://h.test/a");
         assert_redirected(
             &transport.get("odd.test", "/"),
-            301,
+            308,
             "https://odd.test:444/",
         );
         assert_eq!(transport.get("open.test", "/a").text(), "/a");
@@ -268,7 +342,7 @@ fn odd_requests_are_sent_to_https_on_the_host_they_asked() {
         ),
         ("GET / HTTP/1.1\r\nHost: a_b-c.test.", "https://a_b-c.test/"),
     ] {
-        assert_redirected(&ask(head), 301, location);
+        assert_redirected(&ask(head), 308, location);
     }
     assert_redirected(&ask("OPTIONS * HTTP/1.1\r\nHost: a"), 308, "https://a/");
     // Whoever names no host cannot be told where to go.

@@ -96,7 +96,7 @@ fn its_requests_are_misdirected_wherever_they_can_be_read() {
     own.origin.assert_saw_nothing();
     // A balancer that sends all plain requests to https sends these too.
     pointsman.put("settings/force_ssl", "true");
-    pointsman.wait_for_status("own.test", "/", 301);
+    pointsman.wait_for_status("own.test", "/", 308);
 }
 
 #[test]

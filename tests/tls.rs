@@ -363,7 +363,7 @@ fn redirects_to_https_end_where_the_handshake_did() {
                 .key("force_ssl", "true"),
         )
         .start();
-    assert_eq!(pointsman.get("web.test", "/").status(), 301);
+    assert_eq!(pointsman.get("web.test", "/").status(), 308);
     let mut client = tls::town().connect(pointsman.https(), certs::TOWN);
     assert_eq!(client.get("web.test", "/").text(), "hello");
 }

@@ -325,6 +325,13 @@ pub struct SettingArgs {
     /// The port of https that they are sent to [default: 443]
     #[arg(long, env = "LB_FORCE_SSL_PORT", value_name = "PORT")]
     pub force_ssl_port: Option<String>,
+    /// The status they are sent there with: 308, or 301 for GET and HEAD [default: 308]
+    #[arg(long, env = "LB_FORCE_SSL_CODE", value_name = "CODE")]
+    pub force_ssl_code: Option<String>,
+    /// How long browsers remember that services speak https, as in '365d includeSubDomains'
+    /// [default: they are not told]
+    #[arg(long, env = "LB_HSTS", value_name = "TIME")]
+    pub hsts: Option<String>,
     /// Lines in HAProxy's words for every request and service, see docs/custom_settings.md
     #[arg(
         long,

@@ -186,6 +186,8 @@ impl SettingArgs {
             ("stats_auth", self.stats_auth.as_deref()),
             ("force_ssl", self.force_ssl.as_deref()),
             ("force_ssl_port", self.force_ssl_port.as_deref()),
+            ("force_ssl_code", self.force_ssl_code.as_deref()),
+            ("hsts", self.hsts.as_deref()),
             ("custom_settings", self.custom_settings.as_deref()),
             ("global_settings", self.global_settings.as_deref()),
             ("access_log", self.access_log.as_deref()),

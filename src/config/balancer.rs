@@ -43,6 +43,8 @@ pub const BALANCER_FIELDS: &[&str] = &[
     "stats_auth",
     "force_ssl",
     "force_ssl_port",
+    "force_ssl_code",
+    "hsts",
     "error_pages",
     "acme",
     "custom_settings",

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use super::address::{self, Query};
 use super::fields::Fields;
 use super::haproxy::StatsLines;
-use super::values::{self, Problem};
+use super::secure::Secure;
+use super::values::Problem;
 use crate::diag::quoted;
 
 const CHALLENGES: usize = 1_000;
@@ -29,10 +30,8 @@ pub struct Front {
     pub acme: BTreeMap<String, String>,
     /// `stats_uri` and `stats_auth`.
     pub stats: Option<Stats>,
-    /// `force_ssl`: default for services.
-    pub force_ssl: bool,
-    /// `force_ssl_port`: default for services. `None` is 443.
-    pub force_ssl_port: Option<u16>,
+    /// `force_ssl`, `hsts` and so on: defaults for services.
+    pub secure: Secure,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -104,12 +103,7 @@ pub(super) fn front(
         ready_uri: fields.read("ready_uri", uri_path).or(defaults.ready_uri),
         acme: defaults.acme,
         stats: None,
-        force_ssl: fields
-            .read("force_ssl", values::boolean)
-            .unwrap_or(defaults.force_ssl),
-        force_ssl_port: fields
-            .read("force_ssl_port", values::port)
-            .or(defaults.force_ssl_port),
+        secure: Secure::read(fields, defaults.secure).of_all(),
     };
     challenges(fields, &mut front.acme);
     let uri = fields.read("stats_uri", stats_path).or(uri);

@@ -24,6 +24,7 @@ mod pages;
 mod policy;
 mod redirects;
 mod routes;
+mod secure;
 mod service;
 mod sticky;
 #[cfg(test)]
@@ -41,6 +42,7 @@ pub use front::{Front, Stats, StatsUsers};
 pub use headers::HostHeader;
 pub use pages::{ErrorPage, ErrorPages, PAGE_STATUSES};
 pub use redirects::Redirects;
+pub use secure::{ForceCode, Hsts, Secure};
 pub use service::SERVICE_FIELDS;
 pub use sticky::{CookieMode, CookieValue, Sticky, StickyCookie, directive};
 pub use unit::*;

@@ -5,6 +5,7 @@ use super::balancer::body_size;
 use super::custom;
 use super::fields::Fields;
 use super::haproxy::Settings;
+use super::secure::Secure;
 use super::unit::{Compat, HttpRoutes, Maintenance, Policy};
 use super::values::{self, Problem};
 use super::{access, headers, pages, redirects, sticky};
@@ -29,8 +30,7 @@ pub(super) fn http(
         routes.redirected.sort();
         routes.redirected.dedup();
     }
-    policy.force_ssl = fields.read("force_ssl", values::boolean);
-    policy.force_ssl_port = fields.read("force_ssl_port", values::port);
+    policy.secure = Secure::read(fields, Secure::default());
     for edit in headers::edits(fields, "request_headers") {
         let action = RequestAction::Field(edit);
         policy

@@ -55,6 +55,8 @@ const NEEDS_REQUESTS: &[&str] = &[
     "redirect_code",
     "force_ssl",
     "force_ssl_port",
+    "force_ssl_code",
+    "hsts",
     "request_headers",
     "response_headers",
     "pass_host_header",

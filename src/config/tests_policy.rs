@@ -112,7 +112,7 @@ fn every_key_becomes_its_part_of_the_policy() {
         ["old.com,http://new.com", "/a,/b"]
     );
     assert_eq!(
-        (policy.force_ssl, policy.force_ssl_port),
+        (policy.secure.force, policy.secure.port),
         (Some(true), Some(8443))
     );
     let edits: Vec<_> = policy.rules.request.iter().map(|r| &r.action).collect();
@@ -146,7 +146,7 @@ fn words_stand_for_what_they_say() {
     let size = |value| policy(&[("max_body_size", value)]).max_body_size;
     assert_eq!(size("none"), Some(u64::MAX));
     assert_eq!(size("0"), Some(u64::MAX));
-    assert_eq!(policy(&[("force_ssl", "no")]).force_ssl, Some(false));
+    assert_eq!(policy(&[("force_ssl", "no")]).secure.force, Some(false));
 }
 
 #[test]

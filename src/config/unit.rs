@@ -20,6 +20,7 @@ use super::headers::HostHeader;
 pub use super::host_regex::HostRegex;
 use super::pages::ErrorPages;
 use super::redirects::Redirects;
+use super::secure::Secure;
 use super::sticky::Sticky;
 use crate::accesslog;
 pub use crate::balance::Balance;
@@ -71,10 +72,8 @@ pub struct Policy {
     pub access: Option<Access>,
     /// `redirects`, `redirect_code`.
     pub redirects: Option<Redirects>,
-    /// `force_ssl`; `None`: the balancer's.
-    pub force_ssl: Option<bool>,
-    /// `force_ssl_port`; `None`: the balancer's.
-    pub force_ssl_port: Option<u16>,
+    /// `force_ssl`, `hsts` and so on, over the balancer's.
+    pub secure: Secure,
     /// `pass_host_header`.
     pub host_header: HostHeader,
     /// `max_body_size`; `None`: the balancer's. `u64::MAX`: no limit, whatever the balancer says.

@@ -203,11 +203,7 @@ fn front_text(balancer: &Balancer, text: &mut BTreeMap<&'static str, String>) {
         "acme",
         (challenges > 0).then(|| format!("{challenges} challenges")),
     );
-    put("force_ssl", front.force_ssl.then(|| "true".to_owned()));
-    put(
-        "force_ssl_port",
-        front.force_ssl_port.map(|p| p.to_string()),
-    );
+    text.extend(front.secure.fields());
 }
 
 fn policy_text(policy: &Policy, text: &mut BTreeMap<&'static str, String>) {
@@ -222,11 +218,6 @@ fn policy_text(policy: &Policy, text: &mut BTreeMap<&'static str, String>) {
         put("redirects", Some(lines.join(";")));
         put("redirect_code", Some(redirects.code.to_string()));
     }
-    put("force_ssl", policy.force_ssl.map(|on| on.to_string()));
-    put(
-        "force_ssl_port",
-        policy.force_ssl_port.map(|p| p.to_string()),
-    );
     put(
         "pass_host_header",
         match &policy.host_header {
@@ -250,6 +241,7 @@ fn policy_text(policy: &Policy, text: &mut BTreeMap<&'static str, String>) {
         }),
     );
     put("error_pages", policy.error_pages.as_deref().map(pages_text));
+    text.extend(policy.secure.fields());
 }
 
 fn pages_text(pages: &ErrorPages) -> String {

@@ -43,6 +43,8 @@ pub(super) struct Exchange<'a> {
     pub(super) sticky: Option<Stickiness<'a>>,
     /// What rules changed of the request.
     pub(super) edits: &'a Edits,
+    /// What the client is told to remember about https.
+    pub(super) hsts: Option<&'a str>,
     pub(super) id: &'a RequestId,
     /// What the client is told of how it was served.
     pub(super) info: Info,
@@ -307,6 +309,13 @@ impl Exchange<'_> {
     /// What is changed of the answer besides what every answer gets.
     pub(super) fn answer_edits(&self, answer: &ResponseHead, bytes: &[u8]) -> Vec<FieldEdit> {
         let mut edits = Vec::new();
+        if let Some(value) = self.hsts {
+            // First: rules of the service's own may say it better.
+            edits.push(FieldEdit::Set {
+                name: "strict-transport-security".to_owned(),
+                value: value.into(),
+            });
+        }
         let of_service = self.policy.map(|policy| &policy.rules);
         for rules in of_service.into_iter().chain(self.rules) {
             self.client

@@ -4,7 +4,7 @@
 use std::net::IpAddr;
 
 use crate::balance::Outcome;
-use crate::config::{Balancer, Front, Maintenance, Policy};
+use crate::config::{Balancer, ForceCode, Front, Maintenance, Policy};
 use crate::plan::Service;
 use crate::proxy::buffers::Input;
 use crate::proxy::http::id::RequestId;
@@ -54,9 +54,10 @@ impl Client {
             let status = redirects.code;
             return Some(Reply::Redirect { status, location });
         }
-        let is_forced = policy
-            .and_then(|policy| policy.force_ssl)
-            .unwrap_or(front.is_some_and(|front| front.force_ssl));
+        let own = policy.map(|policy| &policy.secure);
+        let all = front.map(|front| &front.secure);
+        let is_forced = own.and_then(|own| own.force);
+        let is_forced = is_forced.or(all.and_then(|all| all.force)).unwrap_or(false);
         if !is_forced || path.starts_with(CHALLENGES) || self.is_tls(head, bytes) {
             return None;
         }
@@ -64,21 +65,40 @@ impl Client {
             // An HTTP/1.0 client that named no host cannot be told where to go.
             return Some(Reply::Forbidden);
         }
-        let port = policy
-            .and_then(|policy| policy.force_ssl_port)
-            .or(front.and_then(|front| front.force_ssl_port))
+        let port = own.and_then(|own| own.port);
+        let port = port
+            .or(all.and_then(|all| all.port))
             .filter(|port| *port != 443);
+        let code = own.and_then(|own| own.code);
+        let code = code.or(all.and_then(|all| all.code)).unwrap_or_default();
         let port = port.map(|port| format!(":{port}")).unwrap_or_default();
         // The host has been checked to be a name or an address and nothing else.
         let origin = format!("https://{}{port}", head.host());
         Some(Reply::Redirect {
-            // A browser would turn a POST into a GET after 301.
-            status: match head.method {
-                Method::Get | Method::Head => 301,
+            status: match (code, head.method) {
+                (ForceCode::Get301, Method::Get | Method::Head) => 301,
                 _ => 308,
             },
             location: [origin.as_bytes(), path, query].concat(),
         })
+    }
+
+    /// What a browser is told to remember, where the answer goes over TLS: over anything else it would
+    /// not be believed (RFC 6797, 8.1).
+    pub(super) fn hsts<'p>(
+        &self,
+        policy: Option<&'p Policy>,
+        front: Option<&'p Front>,
+    ) -> Option<&'p str> {
+        if !self.stream.is_tls() {
+            return None;
+        }
+        match (policy, front) {
+            (None, None) => None,
+            (Some(policy), None) => policy.secure.hsts(&policy.secure),
+            (None, Some(front)) => front.secure.hsts(&front.secure),
+            (Some(policy), Some(front)) => policy.secure.hsts(&front.secure),
+        }
     }
 
     /// Gives a reply and counts it where it is the service that turns somebody away.

@@ -241,6 +241,7 @@ impl Client {
             policy,
             sticky,
             edits: &edits,
+            hsts: self.hsts(policy, front),
             id: &id,
             info: Info::new(balancer.info_headers),
             waits,
