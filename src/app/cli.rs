@@ -102,6 +102,8 @@ pub struct RunArgs {
     #[command(flatten)]
     pub store: StoreArgs,
     #[command(flatten)]
+    pub own: OwnArgs,
+    #[command(flatten)]
     pub template: TemplateArgs,
     #[command(flatten)]
     pub settings: SettingArgs,
@@ -143,6 +145,8 @@ pub struct RunArgs {
 pub struct LookArgs {
     #[command(flatten)]
     pub store: StoreArgs,
+    #[command(flatten)]
+    pub own: OwnArgs,
     #[command(flatten)]
     pub template: TemplateArgs,
     #[command(flatten)]
@@ -232,6 +236,16 @@ pub struct StoreArgs {
     /// The name in etcd's certificate, where it is not the host's
     #[arg(long, env = "LB_ETCD_SERVER_NAME", value_name = "NAME")]
     pub etcd_server_name: Option<String>,
+}
+
+/// What a node has besides the keys of its cluster.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Keys")]
+pub struct OwnArgs {
+    /// A directory with certificates: NAME.pem, NAME.crt with NAME.key, or NAME/tls.crt with
+    /// NAME/tls.key; watched, may be repeated. A key certs/NAME goes over it
+    #[arg(long, env = "LB_CERTS", value_name = "DIR", value_delimiter = ',')]
+    pub certs: Vec<PathBuf>,
 }
 
 #[derive(Debug, Args)]

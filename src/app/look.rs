@@ -97,6 +97,7 @@ pub(super) fn plan(args: &LookArgs) -> anyhow::Result<ExitCode> {
 /// Keys to plan, and what is wrong outside the units: templates, keys that were left out.
 fn dry_run(args: &LookArgs) -> anyhow::Result<(DryRun, Vec<Diagnostic>)> {
     let (specs, options) = settings::stores(&args.store)?;
+    let specs = settings::with_own(&args.own, &specs);
     let (defaults, warnings) = settings::balancer(&args.settings, &args.store.root)?;
     warnings.iter().for_each(|w| eprintln!("warning: {w}"));
     let (templates, mut problems) = Templates::load(args.template.templates.as_deref());

@@ -3,6 +3,7 @@
 
 pub mod cli;
 mod dryrun;
+mod environment;
 mod import;
 mod lastgood;
 mod logging;

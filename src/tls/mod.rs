@@ -6,6 +6,7 @@
 //! The private key is in one place, [`Certificate::key`], and nothing here shows it: not in `Debug`, not
 //! in a [`Problem`].
 
+mod bundles;
 mod certificate;
 mod chain;
 mod key;
@@ -15,6 +16,7 @@ mod pem;
 pub(crate) mod tests;
 mod trial;
 
+pub use bundles::bundles;
 pub use certificate::{Certificate, Validity, time_text};
 pub use key::{Curve, KeyType};
 
