@@ -70,6 +70,15 @@ pub enum Command {
     },
     /// Print the compiled tables of the plan that the keys lead to
     Plan(LookArgs),
+    /// Show every certificate: names, end, where it is from, and whether it is served; exit 1 if one is
+    /// refused or has expired
+    Certs {
+        /// As JSON
+        #[arg(long, env = "LB_JSON")]
+        json: bool,
+        #[command(flatten)]
+        look: LookArgs,
+    },
     /// Show every node of this balancer: what it runs and what it refused
     Status {
         /// As JSON
