@@ -11,8 +11,8 @@ use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use imbl::OrdMap;
 use imbl::ordmap::DiffItem;
+use imbl::{OrdMap, OrdSet};
 use rapidhash::v3::rapidhash_v3;
 
 pub type Key = Arc<str>;
@@ -34,6 +34,8 @@ pub struct Snapshot {
     /// and does not depend on the order in which the keys came.
     digest: u64,
     keys: OrdMap<Key, Bytes>,
+    /// Those of them that are this node's alone: see [`Self::put_own`].
+    own: OrdSet<Key>,
 }
 
 /// What happened to one key between two snapshots.
@@ -54,8 +56,7 @@ impl Snapshot {
     pub fn new(revision: u64) -> Self {
         Self {
             revision,
-            digest: 0,
-            keys: OrdMap::new(),
+            ..Self::default()
         }
     }
 
@@ -67,8 +68,8 @@ impl Snapshot {
         self.revision = revision;
     }
 
-    /// Stands for the content, the same on every node and in every run. Not meant against forgery:
-    /// who can write keys can write what they like anyway.
+    /// Stands for the content, the same on every node and in every run; keys of one node alone do not
+    /// count. Not meant against forgery: who can write keys can write what they like anyway.
     pub fn digest(&self) -> u64 {
         self.digest
     }
@@ -88,12 +89,23 @@ impl Snapshot {
     /// Sets a key; writing the value it has already changes nothing, so that a diff stays empty.
     pub fn put(&mut self, key: impl Into<Key>, value: impl Into<Bytes>) {
         let (key, value) = (key.into(), value.into());
+        let was_own = self.own.remove(&key).is_some();
         match self.keys.get(&key) {
-            Some(old) if *old == value => return,
-            Some(old) => self.digest ^= entry_hash(&key, old),
-            None => {}
+            Some(old) if !was_own && *old == value => return,
+            Some(old) if !was_own => self.digest ^= entry_hash(&key, old),
+            _ => {}
         }
         self.digest ^= entry_hash(&key, &value);
+        self.keys.insert(key, value);
+    }
+
+    /// As [`Self::put`], for a key that only this node has, such as a certificate in its environment.
+    /// It does not count in the digest: nodes whose cluster says the same have one digest, whatever each of
+    /// them has besides.
+    pub fn put_own(&mut self, key: impl Into<Key>, value: impl Into<Bytes>) {
+        let (key, value) = (key.into(), value.into());
+        self.remove(&key);
+        self.own.insert(key.clone());
         self.keys.insert(key, value);
     }
 
@@ -107,7 +119,9 @@ impl Snapshot {
         let Some(old) = self.keys.remove(key) else {
             return false;
         };
-        self.digest ^= entry_hash(key, &old);
+        if self.own.remove(key).is_none() {
+            self.digest ^= entry_hash(key, &old);
+        }
         true
     }
 
@@ -315,6 +329,24 @@ mod tests {
         };
         assert_ne!(pair("1", "2"), pair("2", "1"));
         assert_ne!(pair("1", "1"), pair("2", "2"));
+    }
+
+    #[test]
+    fn what_one_node_alone_has_is_not_in_the_digest() {
+        let plain = tree();
+        let mut t = plain.clone();
+        t.put_own("certs/a", "1");
+        t.put_own("certs/a", "2");
+        assert_eq!(t.digest(), plain.digest());
+        assert_eq!(plain.diff(&t).len(), 1);
+        t.put("certs/a", "2");
+        let mut all = plain.clone();
+        all.put("certs/a", "2");
+        assert_eq!(t.digest(), all.digest(), "now everybody has it");
+        t.put_own("certs/a", "3");
+        assert_eq!(t.digest(), plain.digest());
+        assert!(t.remove("certs/a") && t.same_keys(&plain));
+        assert_eq!(t.digest(), plain.digest());
     }
 
     #[test]

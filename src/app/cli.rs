@@ -70,6 +70,15 @@ pub enum Command {
     },
     /// Print the compiled tables of the plan that the keys lead to
     Plan(LookArgs),
+    /// Show every certificate: names, end, where it is from, and whether it is served; exit 1 if one is
+    /// refused or has expired
+    Certs {
+        /// As JSON
+        #[arg(long, env = "LB_JSON")]
+        json: bool,
+        #[command(flatten)]
+        look: LookArgs,
+    },
     /// Show every node of this balancer: what it runs and what it refused
     Status {
         /// As JSON
@@ -101,6 +110,8 @@ pub enum Command {
 pub struct RunArgs {
     #[command(flatten)]
     pub store: StoreArgs,
+    #[command(flatten)]
+    pub own: OwnArgs,
     #[command(flatten)]
     pub template: TemplateArgs,
     #[command(flatten)]
@@ -143,6 +154,8 @@ pub struct RunArgs {
 pub struct LookArgs {
     #[command(flatten)]
     pub store: StoreArgs,
+    #[command(flatten)]
+    pub own: OwnArgs,
     #[command(flatten)]
     pub template: TemplateArgs,
     #[command(flatten)]
@@ -232,6 +245,16 @@ pub struct StoreArgs {
     /// The name in etcd's certificate, where it is not the host's
     #[arg(long, env = "LB_ETCD_SERVER_NAME", value_name = "NAME")]
     pub etcd_server_name: Option<String>,
+}
+
+/// What a node has besides the keys of its cluster.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Keys")]
+pub struct OwnArgs {
+    /// A directory with certificates: NAME.pem, NAME.crt with NAME.key, or NAME/tls.crt with
+    /// NAME/tls.key; watched, may be repeated. A key certs/NAME goes over it
+    #[arg(long, env = "LB_CERTS", value_name = "DIR", value_delimiter = ',')]
+    pub certs: Vec<PathBuf>,
 }
 
 #[derive(Debug, Args)]

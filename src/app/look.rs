@@ -15,12 +15,12 @@ use crate::apply::accept::Court;
 use crate::diag::Diagnostic;
 use crate::render::Templates;
 use crate::status::{NodeStatus, Serving};
-use crate::store::{self, StatusBoard};
+use crate::store::{self, StatusBoard, StoreOptions, StoreSpec, TreeState};
 use crate::whoami;
 
 /// Prints every problem; 1 if there is an error among them.
 pub(super) fn check(args: &LookArgs) -> anyhow::Result<ExitCode> {
-    let (dry, problems) = dry_run(args)?;
+    let Look { dry, problems, .. } = dry_run(args)?;
     let all: Vec<_> = problems.iter().chain(&dry.diagnostics).collect();
     let mut text: String = all.iter().map(|d| format!("{d}\n")).collect();
     let errors = all.iter().filter(|d| d.is_error()).count();
@@ -48,7 +48,7 @@ pub(super) fn check(args: &LookArgs) -> anyhow::Result<ExitCode> {
 }
 
 pub(super) fn render(unit: Option<&str>, args: &LookArgs) -> anyhow::Result<ExitCode> {
-    let (dry, problems) = dry_run(args)?;
+    let Look { dry, problems, .. } = dry_run(args)?;
     problems.iter().for_each(|problem| eprintln!("{problem}"));
     let units = dry.renderer.units();
     if let Some(unit) = unit {
@@ -86,7 +86,7 @@ pub(super) fn render(unit: Option<&str>, args: &LookArgs) -> anyhow::Result<Exit
 }
 
 pub(super) fn plan(args: &LookArgs) -> anyhow::Result<ExitCode> {
-    let (dry, problems) = dry_run(args)?;
+    let Look { dry, problems, .. } = dry_run(args)?;
     for problem in problems.iter().chain(&dry.diagnostics) {
         eprintln!("{problem}");
     }
@@ -94,21 +94,56 @@ pub(super) fn plan(args: &LookArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Keys to plan, and what is wrong outside the units: templates, keys that were left out.
-fn dry_run(args: &LookArgs) -> anyhow::Result<(DryRun, Vec<Diagnostic>)> {
+/// What the stores hold, judged.
+pub(super) struct Look {
+    pub(super) dry: DryRun,
+    /// What is wrong outside the units: templates, keys that were left out.
+    pub(super) problems: Vec<Diagnostic>,
+    pub(super) tree: TreeState,
+    /// The stores of the cluster.
+    specs: Vec<StoreSpec>,
+    options: StoreOptions,
+}
+
+impl Look {
+    /// The nodes that report. None of them is no error: a look needs no node.
+    pub(super) fn nodes(&self) -> Vec<NodeStatus> {
+        let listed = block_on(async {
+            let board = StatusBoard::open(&self.specs, &self.options)?;
+            board.list().await
+        });
+        match listed {
+            Ok(Ok(nodes)) => nodes,
+            Ok(Err(error)) => {
+                eprintln!("warning: what nodes say of themselves cannot be read: {error}");
+                Vec::new()
+            }
+            Err(_) => Vec::new(),
+        }
+    }
+}
+
+pub(super) fn dry_run(args: &LookArgs) -> anyhow::Result<Look> {
     let (specs, options) = settings::stores(&args.store)?;
+    let all = settings::with_own(&args.own, &specs);
     let (defaults, warnings) = settings::balancer(&args.settings, &args.store.root)?;
     warnings.iter().for_each(|w| eprintln!("warning: {w}"));
     let (templates, mut problems) = Templates::load(args.template.templates.as_deref());
-    let tree = block_on(store::read_tree(&specs, &options, args.timeout))??;
-    problems.extend(tree.problems);
+    let mut tree = block_on(store::read_tree(&all, &options, args.timeout))??;
+    problems.append(&mut tree.problems);
     let court = Court::new(settings::reserved_ports(
         &args.listen.http,
         &HttpsAt::read(&args.listen.https)?,
         args.listen.stats,
     ));
     let dry = DryRun::new(templates, defaults, court, &tree.snapshot);
-    Ok((dry, problems))
+    Ok(Look {
+        dry,
+        problems,
+        tree,
+        specs,
+        options,
+    })
 }
 
 pub(super) fn status(json: bool, args: &StoreArgs) -> anyhow::Result<ExitCode> {
@@ -160,6 +195,11 @@ fn write_node(text: &mut String, node: &NodeStatus, width: usize) -> std::fmt::R
             "    {} warnings, see pointsman check",
             node.warnings_total
         )?;
+    }
+    // Nothing else ends by itself while nobody looks.
+    let ends = |d: &&Diagnostic| ["expires-soon", "expired"].contains(&d.code.as_str());
+    for warning in node.warnings.iter().filter(ends) {
+        writeln!(text, "    {warning}")?;
     }
     for refusal in &node.refused {
         let serving = match refusal.serving {
@@ -225,7 +265,7 @@ pub(super) fn whoami(args: whoami::Args) -> anyhow::Result<ExitCode> {
 }
 
 /// Everything a command has to say. Who reads only its first lines (`| head`) is no error.
-fn print(text: &str) -> io::Result<()> {
+pub(super) fn print(text: &str) -> io::Result<()> {
     let mut out = io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),

@@ -1,8 +1,10 @@
 //! The program: command line, wiring, and [`pipeline`], the one page that shows the journey of a
 //! change from key to traffic.
 
+mod certs;
 pub mod cli;
 mod dryrun;
+mod environment;
 mod import;
 mod lastgood;
 mod logging;
@@ -27,6 +29,7 @@ pub fn main() -> ExitCode {
         Command::Check(args) => look::check(&args),
         Command::Render { unit, look } => look::render(unit.as_deref(), &look),
         Command::Plan(args) => look::plan(&args),
+        Command::Certs { json, look } => certs::certs(json, &look),
         Command::Status { json, store } => look::status(json, &store),
         Command::Wait {
             revision,

@@ -61,6 +61,7 @@ async fn run_until_signal(args: RunArgs) -> anyhow::Result<ExitCode> {
     // Log rotation; it would end the program otherwise.
     let mut hang_up = signal(SignalKind::hangup())?;
     let (specs, mut store_options) = settings::stores(&args.store)?;
+    let all = settings::with_own(&args.own, &specs);
     let (defaults, warnings) = settings::balancer(&args.settings, &args.store.root)?;
     for reason in warnings {
         tracing::warn!(reason, "flag accepted, but");
@@ -138,14 +139,14 @@ async fn run_until_signal(args: RunArgs) -> anyhow::Result<ExitCode> {
         .units
         .keys()
         .any(|unit| unit.as_str().contains("services/"));
-    let names: Vec<_> = specs.iter().map(ToString::to_string).collect();
+    let names: Vec<_> = all.iter().map(ToString::to_string).collect();
     tracing::info!(
         node, stores = names.join(" "), root = args.store.root, workers,
         http = ?addresses, stats = %args.listen.stats, "pointsman starts"
     );
     pipeline.boot(saved);
     let mut board = StatusBoard::open(&specs, &store_options)?;
-    let mut store = store::open(specs, store_options);
+    let mut store = store::open(all, store_options);
     let views = admin::Views {
         status: status_seen.clone(),
         shared,

@@ -6,7 +6,8 @@ use std::path::Path;
 
 use anyhow::{Context, bail};
 
-use crate::app::cli::{self, SettingArgs, StoreArgs};
+use crate::app::cli::{self, OwnArgs, SettingArgs, StoreArgs};
+use crate::app::environment;
 use crate::config::{self, Balancer, LogFiles, Unit};
 use crate::diag::Diagnostic;
 use crate::names::UnitName;
@@ -63,11 +64,20 @@ pub(super) fn stores(args: &StoreArgs) -> anyhow::Result<(Vec<StoreSpec>, StoreO
     Ok((specs, options))
 }
 
+/// These stores over what this node has by itself, which gives way to them: its environment, and over that
+/// its directories of certificates.
+pub(super) fn with_own(args: &OwnArgs, specs: &[StoreSpec]) -> Vec<StoreSpec> {
+    let given = environment::certificates(std::env::vars_os());
+    let given = given.map(StoreSpec::Given).into_iter();
+    let dirs = args.certs.iter().cloned().map(StoreSpec::Certs);
+    given.chain(dirs).chain(specs.iter().cloned()).collect()
+}
+
 /// What the saved config is the config of: the root in etcd, or the first directory.
 pub(super) fn tree(specs: &[StoreSpec], options: &StoreOptions) -> String {
     let dir = specs.iter().find_map(|spec| match spec {
         StoreSpec::Dir(path) => Some(path),
-        StoreSpec::Etcd(_) => None,
+        _ => None,
     });
     match dir {
         Some(dir) if specs.iter().all(|spec| matches!(spec, StoreSpec::Dir(_))) => {

@@ -72,7 +72,9 @@ impl Monitor {
         slots
             .iter()
             .filter_map(|slot| slot.tree.as_ref())
-            .flat_map(|tree| tree.problems.iter().cloned())
+            .flat_map(|tree| tree.problems.iter())
+            .chain(self.shared.hidden().iter())
+            .cloned()
             .collect()
     }
 }
@@ -80,6 +82,8 @@ impl Monitor {
 /// The slots of all stores of one [`Store`](super::Store).
 pub(super) struct Shared {
     slots: Mutex<Vec<Slot>>,
+    /// Keys that are not used because another store has them: only all stores together know.
+    hidden: Mutex<Arc<Vec<Diagnostic>>>,
     /// One permit is enough: the waiter looks at every slot when it wakes.
     changed: Notify,
 }
@@ -113,6 +117,7 @@ impl Shared {
         });
         Arc::new(Self {
             slots: Mutex::new(slots.collect()),
+            hidden: Mutex::default(),
             changed: Notify::new(),
         })
     }
@@ -120,6 +125,20 @@ impl Shared {
     /// Nothing is left half done under this lock, so a poisoned one is as good as any.
     pub(super) fn lock(&self) -> MutexGuard<'_, Vec<Slot>> {
         self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn hidden(&self) -> MutexGuard<'_, Arc<Vec<Diagnostic>>> {
+        self.hidden.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn set_hidden(&self, now: Arc<Vec<Diagnostic>>) {
+        let mut hidden = self.hidden();
+        if !Arc::ptr_eq(&hidden, &now) {
+            for problem in now.iter().filter(|problem| !hidden.contains(problem)) {
+                warn!("{problem}");
+            }
+            *hidden = now;
+        }
     }
 
     pub(super) async fn changed(&self) {

@@ -8,11 +8,11 @@ use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::{error, warn};
 
-use super::feed::{Feed, Monitor, Shared, Tree};
+use super::feed::{Feed, Monitor, Problems, Shared, Tree};
 use super::guard::{EmptyGuard, Verdict};
 use super::settle::Settle;
-use super::spec::StoreSpec;
-use super::{StoreHealth, StoreOptions, dir, etcd};
+use super::spec::{GivenKeys, StoreSpec};
+use super::{StoreHealth, StoreOptions, certs, dir, etcd};
 use crate::backoff::Backoff;
 use crate::diag::Diagnostic;
 use crate::snapshot::Snapshot;
@@ -26,9 +26,16 @@ pub fn open(specs: Vec<StoreSpec>, options: StoreOptions) -> Store {
     let mut tasks = JoinSet::new();
     let mut inputs = Vec::with_capacity(specs.len());
     for (index, spec) in specs.into_iter().enumerate() {
+        let guard = match spec.is_own() {
+            // There are no services to miss.
+            true => EmptyGuard::new(Duration::ZERO, false),
+            false => EmptyGuard::new(options.empty_grace, options.expect_services),
+        };
         inputs.push(Input {
+            name: spec.to_string(),
             is_etcd: matches!(spec, StoreSpec::Etcd(_)),
-            guard: EmptyGuard::new(options.empty_grace, options.expect_services),
+            is_own: spec.is_own(),
+            guard,
             seen: 0,
             held: None,
             accepted: None,
@@ -40,6 +47,7 @@ pub fn open(specs: Vec<StoreSpec>, options: StoreOptions) -> Store {
         inputs,
         merged: Snapshot::default(),
         newest_key: 0,
+        hidden: Problems::default(),
         started: false,
         settle: Settle::new(options.settle),
         _tasks: tasks,
@@ -53,6 +61,8 @@ pub struct Store {
     /// What `next` returned last.
     merged: Snapshot,
     newest_key: u64,
+    /// Keys of this node's own that others go over.
+    hidden: Problems,
     /// Whether `next` has returned anything.
     started: bool,
     settle: Settle,
@@ -61,7 +71,9 @@ pub struct Store {
 
 /// One store as the hub sees it.
 struct Input {
+    name: String,
     is_etcd: bool,
+    is_own: bool,
     guard: EmptyGuard,
     /// Version of the newest tree that was looked at.
     seen: u64,
@@ -123,6 +135,15 @@ impl Store {
     /// The newest revision of any key in the snapshot returned last.
     pub(super) fn newest_key(&self) -> u64 {
         self.newest_key
+    }
+
+    /// The stores by name, as far as they are in the snapshot returned last; the later go over the earlier.
+    pub(super) fn sources(&self) -> Vec<(String, Snapshot)> {
+        let inputs = self.inputs.iter().filter_map(|input| {
+            let accepted = input.accepted.as_ref()?;
+            Some((input.name.clone(), accepted.tree.snapshot.clone()))
+        });
+        inputs.collect()
     }
 
     /// Takes what the stores have put into their slots past the guards. Returns when a tree that is
@@ -210,32 +231,46 @@ impl Store {
             let changes = accepted.merged.diff(&accepted.tree.snapshot);
             accepted.merged = accepted.tree.snapshot.clone();
             for change in changes {
-                let winner = self
-                    .inputs
-                    .iter()
-                    .rev()
-                    .find_map(|input| input.accepted.as_ref()?.tree.snapshot.get(&change.key));
+                let key = change.key;
+                let mut having = self.inputs.iter().rev().filter_map(|input| {
+                    let value = input.accepted.as_ref()?.tree.snapshot.get(&key)?;
+                    Some((input, value))
+                });
+                let winner = having.next();
+                let hidden = winner.and_then(|(winner, _)| {
+                    let (loser, _) = having.find(|(input, _)| input.is_own)?;
+                    Some(hidden(&key, &loser.name, &winner.name))
+                });
+                match hidden {
+                    Some(problem) => self.hidden.insert(&key, problem),
+                    None => self.hidden.remove(&key),
+                }
                 match winner {
-                    Some(value) => self.merged.put(change.key, value.clone()),
+                    Some((input, value)) if input.is_own => {
+                        self.merged.put_own(key, value.clone());
+                    }
+                    Some((_, value)) => self.merged.put(key, value.clone()),
                     None => {
-                        self.merged.remove(&change.key);
+                        self.merged.remove(&key);
                     }
                 }
             }
         }
         self.newest_key = self.combine(|tree| tree.newest_key);
+        self.shared.set_hidden(self.hidden.list());
     }
 
     fn revision(&self) -> u64 {
         self.combine(|tree| tree.snapshot.revision())
     }
 
-    /// etcd's number if there is one etcd, the sum if there are several, else the newest of the rest.
+    /// etcd's number if there is one etcd, the sum if there are several, else the newest of the rest. What
+    /// is this node's own does not count: others wait for revisions.
     fn combine(&self, number: impl Fn(&Tree) -> u64) -> u64 {
         let numbers = |etcd: bool| {
             self.inputs
                 .iter()
-                .filter(move |input| input.is_etcd == etcd)
+                .filter(move |input| input.is_etcd == etcd && !input.is_own)
                 .filter_map(|input| input.accepted.as_ref())
                 .map(|accepted| number(&accepted.tree))
         };
@@ -265,6 +300,23 @@ impl Input {
     }
 }
 
+fn hidden(key: &str, loser: &str, winner: &str) -> Diagnostic {
+    let message = format!("{key} of {loser} is not used: {winner} has one of that name");
+    Diagnostic::warning("hidden", message)
+        .for_key(key)
+        .help("rename one of the two, or remove it")
+}
+
+/// Nothing follows these keys: they never change.
+async fn give(given: GivenKeys, feed: Feed) {
+    feed.connected("given at the start");
+    feed.publish(Tree {
+        snapshot: given.keys.into_iter().collect(),
+        ..Tree::default()
+    });
+    std::future::pending().await
+}
+
 /// Runs a store's task, and runs it again if it should panic: a client library has a `panic!` for
 /// answers from servers that do not exist yet, and a balancer does not stop following its keys for that.
 async fn supervise(spec: StoreSpec, options: StoreOptions, shared: Arc<Shared>, index: usize) {
@@ -275,7 +327,15 @@ async fn supervise(spec: StoreSpec, options: StoreOptions, shared: Arc<Shared>, 
             StoreSpec::Etcd(spec) => {
                 AbortOnDropHandle::new(tokio::spawn(etcd::follow(spec, options.clone(), feed)))
             }
-            StoreSpec::Dir(path) => AbortOnDropHandle::new(tokio::spawn(dir::follow(path, feed))),
+            StoreSpec::Dir(path) => {
+                AbortOnDropHandle::new(tokio::spawn(dir::follow(path, feed, |tree| tree)))
+            }
+            StoreSpec::Certs(path) => {
+                let mut files = certs::Files::new(&path);
+                let shape = move |tree| files.shape(tree);
+                AbortOnDropHandle::new(tokio::spawn(dir::follow(path, feed, shape)))
+            }
+            StoreSpec::Given(given) => AbortOnDropHandle::new(tokio::spawn(give(given, feed))),
         };
         if let Err(ended) = run.await {
             if ended.is_cancelled() {

@@ -7,14 +7,16 @@
 //!
 //! - [`StoreSpec`]: `etcd://`, `etcds://`, `dir:`. [`StoreOptions`]: root, settle, grace, credentials.
 //! - `etcd`: list at one revision, watch from the next, and what to do when that breaks.
-//! - `dir`: a directory as a key tree.
+//! - `dir`: a directory as a key tree. `certs`: a directory of certificate files as keys.
 //! - [`Monitor`]: how the stores fare ([`StoreHealth`]) and which keys were left out, readable from
 //!   anywhere while somebody waits in `next`.
 //! - [`read_once`]: one snapshot, for the subcommands that look and go.
 //! - [`StatusBoard`]: what every node tells about itself, beside the tree; [`wait()`] on it.
 //!
 //! **Several stores are one tree.** Where two have the same key the later `--store` wins, key by
-//! key; when the later one loses the key, the earlier one's value shows again.
+//! key; when the later one loses the key, the earlier one's value shows again. What is this node's own
+//! (files of certificates, the environment) goes below all of them, is told where it is hidden, and is
+//! in neither revision nor digest.
 //!
 //! **The revision** of a snapshot is etcd's own when there is exactly one etcd store, whatever else is
 //! merged in: so `pointsman wait --revision` takes what a put returned. It can be lower than before
@@ -27,6 +29,7 @@
 //! tree without anything under `services/`, `tcp-services/` and `udp-services/` has no services.
 
 mod board;
+mod certs;
 mod dir;
 mod etcd;
 mod feed;
@@ -43,7 +46,7 @@ pub use feed::{Monitor, StoreHealth};
 pub use hub::{Store, open};
 pub use once::{TreeState, read_once, read_tree};
 pub use options::{DEFAULT_ROOT, EtcdOptions, StoreOptions, normalise_root};
-pub use spec::{EtcdSpec, StoreSpec, StoreSpecError};
+pub use spec::{EtcdSpec, GivenKeys, StoreSpec, StoreSpecError};
 pub use wait::{Behind, WaitError, wait};
 
 /// Why a store gave nothing to a caller who could not wait for ever.

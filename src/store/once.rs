@@ -20,6 +20,16 @@ pub struct TreeState {
     pub newest_key: u64,
     /// Keys that were left out, and why.
     pub problems: Vec<Diagnostic>,
+    sources: Vec<(String, Snapshot)>,
+}
+
+impl TreeState {
+    /// The store that a key's value is from.
+    pub fn source_of(&self, key: &str) -> Option<&str> {
+        let mut stores = self.sources.iter().rev();
+        let (name, _) = stores.find(|(_, snapshot)| snapshot.get(key).is_some())?;
+        Some(name)
+    }
 }
 
 /// The merged snapshot of all stores, or which of them did not give one in time.
@@ -41,7 +51,9 @@ pub async fn read_tree(
         return Err(StoreError::NoStore);
     }
     for spec in specs {
-        let StoreSpec::Dir(path) = spec else { continue };
+        let (StoreSpec::Dir(path) | StoreSpec::Certs(path)) = spec else {
+            continue;
+        };
         let reason = match tokio::fs::metadata(path).await {
             Ok(meta) if meta.is_dir() => continue,
             Ok(_) => "is not a directory".to_owned(),
@@ -67,6 +79,7 @@ pub async fn read_tree(
         revision: snapshot.revision() + u64::from(!has_etcd),
         newest_key: store.newest_key(),
         problems: store.problems(),
+        sources: store.sources(),
         snapshot,
     })
 }

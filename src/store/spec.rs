@@ -9,6 +9,33 @@ use std::str::FromStr;
 pub enum StoreSpec {
     Etcd(EtcdSpec),
     Dir(PathBuf),
+    /// Files with certificates in a directory. Not written as a store: `--certs` says it.
+    Certs(PathBuf),
+    /// Keys that were given at the start and never change.
+    Given(GivenKeys),
+}
+
+/// Keys with their values, and where they are from.
+#[derive(Clone, PartialEq, Eq)]
+pub struct GivenKeys {
+    pub from: &'static str,
+    pub keys: Vec<(String, String)>,
+}
+
+/// The keys and not what is in them.
+impl fmt::Debug for GivenKeys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<_> = self.keys.iter().map(|(key, _)| key).collect();
+        write!(f, "{names:?} of {}", self.from)
+    }
+}
+
+impl StoreSpec {
+    /// Whether it is this node's alone. What the cluster says is no matter of such a store: neither
+    /// revision nor digest tell of it, and its certificates give way to those of keys.
+    pub fn is_own(&self) -> bool {
+        matches!(self, Self::Certs(_) | Self::Given(_))
+    }
 }
 
 /// `etcd://HOST:PORT[,HOST:PORT]`: the members of one cluster.
@@ -137,6 +164,8 @@ impl fmt::Display for StoreSpec {
         match self {
             Self::Etcd(etcd) => etcd.fmt(f),
             Self::Dir(path) => write!(f, "dir:{}", path.display()),
+            Self::Certs(path) => path.display().fmt(f),
+            Self::Given(given) => f.write_str(given.from),
         }
     }
 }

@@ -6,6 +6,7 @@
 //! The private key is in one place, [`Certificate::key`], and nothing here shows it: not in `Debug`, not
 //! in a [`Problem`].
 
+mod bundles;
 mod certificate;
 mod chain;
 pub mod hello;
@@ -16,6 +17,7 @@ mod pem;
 pub(crate) mod tests;
 mod trial;
 
+pub use bundles::bundles;
 pub use certificate::{Certificate, Validity, time_text};
 pub use key::{Curve, KeyType};
 

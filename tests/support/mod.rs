@@ -37,7 +37,11 @@ pub fn wait_until(what: &str, mut happened: impl FnMut() -> bool) {
 pub fn command() -> std::process::Command {
     let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_pointsman"));
     for (name, _) in std::env::vars_os() {
-        if name.to_string_lossy().starts_with("LB_") {
+        let name_text = name.to_string_lossy();
+        if ["LB_", "SSL_CERT"]
+            .iter()
+            .any(|word| name_text.starts_with(word))
+        {
             command.env_remove(name);
         }
     }

@@ -56,8 +56,12 @@ impl StatusBoard {
     /// Touches nothing yet. Must be called inside a tokio runtime if [`StatusBoard::publish`] is to be.
     pub fn open(specs: &[StoreSpec], options: &StoreOptions) -> Result<Self, StoreError> {
         let is_etcd = |spec: &&StoreSpec| matches!(spec, StoreSpec::Etcd(_));
-        let place = match specs.iter().find(is_etcd).or(specs.first()) {
-            None => return Err(StoreError::NoStore),
+        let is_dir = |spec: &&StoreSpec| matches!(spec, StoreSpec::Dir(_));
+        let first = specs.iter().find(is_etcd);
+        let place = match first.or_else(|| specs.iter().find(is_dir)) {
+            None | Some(StoreSpec::Certs(_) | StoreSpec::Given(_)) => {
+                return Err(StoreError::NoStore);
+            }
             Some(StoreSpec::Etcd(spec)) => {
                 Place::Etcd(Box::new(etcd::Board::new(spec.clone(), options.clone())))
             }

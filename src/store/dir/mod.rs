@@ -33,7 +33,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 use self::events::Pending;
 use self::scan::Scanner;
-use super::feed::Feed;
+use super::feed::{Feed, Tree};
 
 /// The safety net's mesh.
 const RESCAN: Duration = Duration::from_secs(30);
@@ -57,8 +57,8 @@ struct Work {
     writing: Vec<PathBuf>,
 }
 
-/// Follows the directory until the task is dropped.
-pub(super) async fn follow(path: PathBuf, feed: Feed) {
+/// Follows the directory until the task is dropped. `shape` makes keys of what the files say.
+pub(super) async fn follow(path: PathBuf, feed: Feed, mut shape: impl FnMut(Tree) -> Tree + Send) {
     let pending = Arc::new(Pending::default());
     let mut scanner = Scanner::new(absolute(&path), Arc::clone(&pending));
     let mut work = Work {
@@ -90,7 +90,7 @@ pub(super) async fn follow(path: PathBuf, feed: Feed) {
                 feed.note(scanner.watch_problem());
                 feed.connected("reading the directory");
                 if let Some(tree) = tree {
-                    feed.publish(tree);
+                    feed.publish(shape(tree));
                 }
                 if scanner.is_watching() {
                     RESCAN

@@ -1,0 +1,80 @@
+//! Certificates that the environment holds, as Kontena's load balancer was given them.
+
+use std::ffi::OsString;
+
+use crate::store::GivenKeys;
+use crate::tls;
+
+/// Bundles one after the other; they are called `SSL_CERTS-1` and so on, by their order.
+const MANY: &str = "SSL_CERTS";
+
+/// One bundle, called by what follows.
+const ONE: &str = "SSL_CERT_";
+
+/// Other programs' words, and libraries': files with authorities.
+const FOREIGN: [&str; 2] = ["SSL_CERT_FILE", "SSL_CERT_DIR"];
+
+/// Keys for them, if there are any. An empty variable is not set.
+pub(super) fn certificates(
+    variables: impl Iterator<Item = (OsString, OsString)>,
+) -> Option<GivenKeys> {
+    let mut keys = Vec::new();
+    for (variable, value) in variables {
+        let Some(variable) = variable.to_str() else {
+            continue;
+        };
+        let value = value.to_string_lossy();
+        if variable == MANY {
+            let bundles = tls::bundles(&value).into_iter().enumerate();
+            keys.extend(bundles.map(|(at, bundle)| {
+                let key = format!("certs/{MANY}-{}", at + 1);
+                (key, bundle.to_owned())
+            }));
+        } else if let Some(name) = variable.strip_prefix(ONE)
+            && !FOREIGN.contains(&variable)
+            && !value.trim().is_empty()
+        {
+            keys.push((format!("certs/{name}"), value.into_owned()));
+        }
+    }
+    keys.sort();
+    (!keys.is_empty()).then_some(GivenKeys {
+        from: "environment",
+        keys,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(variables: &[(&str, &str)]) -> Vec<String> {
+        let variables = variables.iter();
+        let given = certificates(variables.map(|(name, value)| (name.into(), value.into())));
+        let keys = given.map(|given| given.keys).unwrap_or_default();
+        keys.into_iter()
+            .map(|(key, value)| format!("{key}={value}"))
+            .collect()
+    }
+
+    #[test]
+    fn variables_become_keys_and_those_of_others_do_not() {
+        let [a, b] = ["a", "b"]
+            .map(|text| format!("-----BEGIN X-----\n{text}\n-----END PRIVATE KEY-----\n"));
+        assert_eq!(
+            found(&[
+                ("SSL_CERT_www.example.com", "one"),
+                ("SSL_CERTS", &format!("{a}{b}")),
+                ("SSL_CERT_FILE", "/etc/ssl/cert.pem"),
+                ("SSL_CERT_DIR", "/etc/ssl"),
+                ("SSL_CERT_empty", ""),
+            ]),
+            [
+                format!("certs/SSL_CERTS-1={a}"),
+                format!("certs/SSL_CERTS-2={b}"),
+                "certs/www.example.com=one".to_owned(),
+            ]
+        );
+        assert!(found(&[("SSL_CERTS", ""), ("SSL_CERT", "x")]).is_empty());
+    }
+}
