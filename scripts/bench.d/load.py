@@ -32,7 +32,7 @@ end
 class Load:
     """wrk under way or done."""
 
-    def __init__(self, address, seconds, connections=64, host="host-0.test", hosts=None, close=False, target="/", fields=()):
+    def __init__(self, address, seconds, connections=64, host="host-0.test", hosts=None, close=False, target="/", fields=(), tls=False):
         script = _SUMMARY + (_RANDOM_HOSTS % hosts if hosts else "")
         lua = process.path(f"load-{time.monotonic_ns()}.lua", script)
         command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "10s", "-s", lua]
@@ -43,7 +43,7 @@ class Load:
         if close:
             command += ["-H", "Connection: close"]
         self.seconds = seconds
-        self.process = process.Process("wrk", command + [f"http://{address}{target}"], core=LOAD_CORE)
+        self.process = process.Process("wrk", command + [f"{'https' if tls else 'http'}://{address}{target}"], core=LOAD_CORE)
 
     def result(self):
         try:

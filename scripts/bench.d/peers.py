@@ -49,9 +49,12 @@ class Peer:
     name = "?"
     is_ready_by = "host-0.test"
 
-    def __init__(self, origin, services=10, tcp=False, checks=0):
+    def __init__(self, origin, services=10, tcp=False, checks=0, tls=None, timeout="10s"):
         self.origin, self.services, self.tcp, self.checks = origin, services, tcp, checks
+        # A bundle to end TLS with, and how long an idle connection is kept.
+        self.tls, self.timeout = tls, timeout
         self.address = f"127.0.0.1:{process.free_port()}"
+        self.tls_address = f"127.0.0.1:{process.free_port()}"
         self.process = None
 
     def start(self):
@@ -118,7 +121,7 @@ defaults
     timeout connect 5s
     timeout client 60s
     timeout server 60s
-    timeout http-keep-alive 10s
+    timeout http-keep-alive {self.timeout}
     timeout http-request 5s
     maxconn 4000
 """
@@ -126,6 +129,8 @@ defaults
             splice = "    option splice-request\n    option splice-response\n" if self.splice else ""
             return head + f"listen tcp\n    mode tcp\n{splice}    bind {self.address}\n    server o {self.origin.address}\n"
         head += f"    mode http\n    option forwardfor\n    http-reuse always\nfrontend http\n    bind {self.address}\n"
+        if self.tls:
+            head += f"    bind {self.tls_address} ssl crt {self.tls} alpn http/1.1\n"
         if self.style == "fields":
             head += OUR_FIELDS
         if self.style in ("map", "fields"):
@@ -173,8 +178,10 @@ class Nginx(Peer):
     name = "nginx"
 
     def prepare(self):
+        tls = f"""listen {self.tls_address} ssl; ssl_certificate {self.tls}; ssl_certificate_key {self.tls};
+            ssl_protocols TLSv1.2 TLSv1.3; ssl_session_cache shared:s:10m;""" if self.tls else ""
         servers = "".join(f"""
-            server {{ listen {self.address}; server_name host-{i}.test; location / {{ proxy_pass http://o; }} }}"""
+            server {{ listen {self.address}; {tls} server_name host-{i}.test; location / {{ proxy_pass http://o; }} }}"""
                           for i in range(self.services))
         conf = _nginx_conf(f"""
             server_names_hash_max_size 262144;
@@ -253,6 +260,10 @@ class Pointsman(Peer):
         else:
             for i in range(self.services):
                 keys.update(self.keys(i))
+        if self.tls:
+            with open(self.tls) as bundle:
+                keys[f"{ROOT}/certs/bench"] = bundle.read()
+        keys[f"{ROOT}/settings/timeout_idle"] = self.timeout
         self.etcd.put_all(keys)
 
     def env(self):
@@ -262,7 +273,7 @@ class Pointsman(Peer):
         state = process.path(f"state-{self.stats}")
         os.makedirs(state, exist_ok=True)
         return [binary_of_pointsman(), "run", "--store", f"etcd://{self.etcd.address}", "--root", ROOT,
-                "--http", self.http, "--stats", self.stats, "--state-dir", state, "--workers", "1", "--node", "bench"]
+                "--http", self.http, "--https", self.tls_address if self.tls else "none", "--stats", self.stats, "--state-dir", state, "--workers", "1", "--node", "bench"]
 
     def is_serving(self):
         if load.status_of(self.stats, "localhost", "/ready") != 200:
