@@ -36,6 +36,8 @@ pub struct Snapshot {
     keys: OrdMap<Key, Bytes>,
     /// Those of them that are this node's alone: see [`Self::put_own`].
     own: OrdSet<Key>,
+    /// Those whose values nobody is to see: see [`Self::put_secret`].
+    secret: OrdSet<Key>,
 }
 
 /// What happened to one key between two snapshots.
@@ -89,6 +91,7 @@ impl Snapshot {
     /// Sets a key; writing the value it has already changes nothing, so that a diff stays empty.
     pub fn put(&mut self, key: impl Into<Key>, value: impl Into<Bytes>) {
         let (key, value) = (key.into(), value.into());
+        self.secret.remove(&key);
         let was_own = self.own.remove(&key).is_some();
         match self.keys.get(&key) {
             Some(old) if !was_own && *old == value => return,
@@ -115,10 +118,27 @@ impl Snapshot {
         self.put(key, [UNUSABLE, why.as_bytes()].concat());
     }
 
+    /// As [`Self::put`], for a value that was sealed: messages about it must not show it.
+    pub fn put_secret(&mut self, key: impl Into<Key>, value: impl Into<Bytes>) {
+        let key = key.into();
+        self.put(key.clone(), value);
+        self.secret.insert(key);
+    }
+
+    pub fn is_secret(&self, key: &str) -> bool {
+        self.secret.contains(key)
+    }
+
+    /// Keys whose values nobody is to see, in order.
+    pub fn secrets(&self) -> impl Iterator<Item = &Key> {
+        self.secret.iter()
+    }
+
     pub fn remove(&mut self, key: &str) -> bool {
         let Some(old) = self.keys.remove(key) else {
             return false;
         };
+        self.secret.remove(key);
         if self.own.remove(key).is_none() {
             self.digest ^= entry_hash(key, &old);
         }

@@ -21,7 +21,7 @@ const FLOORS: &[(u8, &[&str])] = &[
             "tls",
         ],
     ),
-    (2, &["store", "render", "config", "link"]),
+    (2, &["store", "seal", "render", "config", "link"]),
     (3, &["plan"]),
     (4, &["proxy"]),
     (5, &["apply", "admin"]),
@@ -31,7 +31,9 @@ const FLOORS: &[(u8, &[&str])] = &[
 /// Stands aside: an upstream for demos and tests. Only the command line names it.
 const ASIDE: &str = "whoami";
 
-const PURE: &[&str] = &["config", "balance", "plan", "rules", "password", "tls"];
+const PURE: &[&str] = &[
+    "config", "balance", "plan", "rules", "password", "tls", "seal",
+];
 const NOT_PURE: &[&str] = &[
     "std::fs",
     "std::process",

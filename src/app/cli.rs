@@ -98,6 +98,9 @@ pub enum Command {
         #[command(flatten)]
         store: StoreArgs,
     },
+    /// Read a value from standard input and print it sealed, to be put where only those with the key
+    /// file can read it
+    Seal(SealArgs),
     /// Turn a haproxy.cfg into keys, and list what could not be carried over
     Import(ImportArgs),
     /// A small upstream for demos and tests: answers its name, the path and the headers
@@ -255,6 +258,29 @@ pub struct OwnArgs {
     /// NAME/tls.key; watched, may be repeated. A key certs/NAME goes over it
     #[arg(long, env = "LB_CERTS", value_name = "DIR", value_delimiter = ',')]
     pub certs: Vec<PathBuf>,
+    /// A file with the keys of sealed values, one on each line, the newest first; watched. See
+    /// pointsman seal
+    #[arg(long, env = "LB_SEAL_KEY_FILE", value_name = "FILE")]
+    pub seal_key_file: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub struct SealArgs {
+    /// The file with the seal keys; the first of them seals
+    #[arg(long, env = "LB_SEAL_KEY_FILE", value_name = "FILE")]
+    pub seal_key_file: PathBuf,
+    /// Write a new key in front of the others, or a new file, tell what sealed values call it, and end
+    #[arg(long, env = "LB_NEW_KEY")]
+    pub new_key: bool,
+    /// Where the value may stand: a key, with a slash at its end all keys below it, or / for all there
+    /// are. Anywhere else it does not open
+    #[arg(
+        long = "for",
+        env = "LB_FOR",
+        value_name = "KEY",
+        default_value = "certs/"
+    )]
+    pub place: String,
 }
 
 #[derive(Debug, Args)]

@@ -89,7 +89,9 @@ fn judge_all(
         let verdict = match proved {
             Ok(mut accepted) => {
                 renderer.name_keys(&text.unit, &mut accepted.warnings);
-                warnings.extend(text.warnings.iter().cloned());
+                let mut own = text.warnings.clone();
+                renderer.name_keys(&text.unit, &mut own);
+                warnings.append(&mut own);
                 warnings.extend(accepted.warnings);
                 Verdict::Good {
                     text: text.text.clone(),

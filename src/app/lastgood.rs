@@ -5,6 +5,9 @@
 //! much there is. Now and then the file is written anew: a temporary file, fsync, rename. A batch
 //! without its last line (a crash while writing) does not count; a line that cannot be read (a bad
 //! disk) costs its unit alone. Both are told.
+//!
+//! Where there are seal keys, texts are sealed. What cannot be opened at the start stays in the file as it
+//! is until a store speaks of its unit: the key file may only have been forgotten.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -20,6 +23,7 @@ use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 
 use crate::names::UnitName;
+use crate::seal::{self, Place, SealKeys};
 
 /// The file is written anew when it is this much larger than what it says.
 const SLACK: u64 = 4;
@@ -35,6 +39,8 @@ pub(super) struct Saved {
     pub(super) units: BTreeMap<UnitName, Arc<str>>,
     /// Lines that say nothing any more, by a crash or a bad disk.
     pub(super) lost: usize,
+    /// Texts that are sealed and could not be opened, as they are in the file.
+    pub(super) closed: BTreeMap<UnitName, Arc<str>>,
 }
 
 /// The units, and not what is in them.
@@ -50,8 +56,14 @@ pub(super) type Batch = Vec<(UnitName, Option<Arc<str>>)>;
 
 /// Saves what it is told, in order, on a thread of its own: the disk never holds up a change.
 pub(super) struct LastGood {
-    batches: Option<Sender<(u64, Batch)>>,
+    orders: Option<Sender<Order>>,
     thread: Option<JoinHandle<()>>,
+}
+
+enum Order {
+    Save(u64, Batch),
+    /// Seal everything with these from now on.
+    Keys(SealKeys),
 }
 
 #[derive(Serialize, Deserialize)]
@@ -66,7 +78,7 @@ impl LastGood {
     /// Reads what is there and keeps the file for this process alone.
     ///
     /// `tree` says whose config it is: the root in etcd, or the directory. One file for each.
-    pub(super) fn open(dir: &Path, tree: &str) -> io::Result<(Self, Saved)> {
+    pub(super) fn open(dir: &Path, tree: &str, keys: SealKeys) -> io::Result<(Self, Saved)> {
         fs::create_dir_all(dir)?;
         // `a/b` and `a-b` are two trees.
         let slug = tree.trim_matches('/').replace('-', "--").replace('/', "-");
@@ -79,18 +91,18 @@ impl LastGood {
             )
         })?;
         let saved = match File::open(&path) {
-            Ok(file) => read(BufReader::new(file))?,
+            Ok(file) => read(BufReader::new(file), &keys)?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => Saved::default(),
             Err(error) => return Err(error),
         };
-        let journal = Journal::start(path, lock, &saved)?;
-        let (batches, receiver) = channel();
+        let journal = Journal::start(path, lock, &saved, keys)?;
+        let (orders, receiver) = channel();
         let thread = std::thread::Builder::new()
             .name("last-good".into())
             .spawn(move || journal.follow(receiver))?;
         Ok((
             Self {
-                batches: Some(batches),
+                orders: Some(orders),
                 thread: Some(thread),
             },
             saved,
@@ -98,9 +110,17 @@ impl LastGood {
     }
 
     pub(super) fn save(&self, revision: u64, batch: Batch) {
-        if let Some(batches) = &self.batches {
+        self.order(Order::Save(revision, batch));
+    }
+
+    pub(super) fn replace_keys(&self, keys: SealKeys) {
+        self.order(Order::Keys(keys));
+    }
+
+    fn order(&self, order: Order) {
+        if let Some(orders) = &self.orders {
             // The thread ends only when the sender is dropped.
-            let _ = batches.send((revision, batch));
+            let _ = orders.send(order);
         }
     }
 }
@@ -108,14 +128,14 @@ impl LastGood {
 /// Waits until everything is on disk.
 impl Drop for LastGood {
     fn drop(&mut self) {
-        drop(self.batches.take());
+        drop(self.orders.take());
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
     }
 }
 
-fn read(file: impl BufRead) -> io::Result<Saved> {
+fn read(file: impl BufRead, keys: &SealKeys) -> io::Result<Saved> {
     let mut saved = Saved::default();
     let mut batch: Batch = Vec::new();
     for line in file.split(b'\n') {
@@ -132,12 +152,28 @@ fn read(file: impl BufRead) -> io::Result<Saved> {
     }
     // Without its last line nobody knows what else belonged to it.
     saved.lost += batch.len();
+    saved.open(keys);
     Ok(saved)
 }
 
 impl Saved {
+    fn open(&mut self, keys: &SealKeys) {
+        for (unit, text) in std::mem::take(&mut self.units) {
+            if !seal::is_sealed(text.as_bytes()) {
+                self.units.insert(unit, text);
+                continue;
+            }
+            let opened = keys.open(Place::Saved(unit.as_str()), text.as_bytes());
+            match opened.map(String::from_utf8) {
+                Ok(Ok(plain)) => self.units.insert(unit, plain.into()),
+                _ => self.closed.insert(unit, text),
+            };
+        }
+    }
+
     fn take(&mut self, batch: Batch) {
         for (unit, text) in batch {
+            self.closed.remove(&unit);
             match text {
                 Some(text) => self.units.insert(unit, text),
                 None => self.units.remove(&unit),
@@ -152,40 +188,52 @@ struct Journal {
     /// Held for as long as this process keeps the file.
     _lock: File,
     units: Saved,
+    keys: SealKeys,
     size: u64,
     live: u64,
 }
 
 impl Journal {
-    fn start(path: PathBuf, lock: File, saved: &Saved) -> io::Result<Self> {
+    fn start(path: PathBuf, lock: File, saved: &Saved, keys: SealKeys) -> io::Result<Self> {
         let units = Saved {
             revision: saved.revision,
             units: saved.units.clone(),
             lost: 0,
+            closed: saved.closed.clone(),
         };
-        let (file, size) = write_anew(&path, &units)?;
+        let (file, size) = write_anew(&path, &units, &keys)?;
         Ok(Self {
             path,
             file,
             _lock: lock,
             units,
+            keys,
             size,
             live: size,
         })
     }
 
-    fn follow(mut self, batches: Receiver<(u64, Batch)>) {
+    fn follow(mut self, orders: Receiver<Order>) {
         let mut failed = false;
-        while let Ok((revision, batch)) = batches.recv() {
+        while let Ok(order) = orders.recv() {
             let mut bytes = Vec::new();
-            let mut newest = self.take(revision, batch, &mut bytes);
+            let mut is_anew = false;
+            let mut newest = Ok(());
             // What came meanwhile goes to disk with the same sync.
-            for (revision, batch) in batches.try_iter().take(1024) {
-                newest = self.take(revision, batch, &mut bytes);
+            for order in std::iter::once(order).chain(orders.try_iter().take(1024)) {
+                match order {
+                    Order::Save(revision, batch) => {
+                        newest = newest.and(self.take(revision, batch, &mut bytes));
+                    }
+                    Order::Keys(keys) => {
+                        self.keys = keys;
+                        is_anew = true;
+                    }
+                }
             }
             // After a failure nobody knows what is in the file: it is written anew.
             let result = newest.and_then(|()| {
-                if failed {
+                if failed || is_anew {
                     self.renew()
                 } else {
                     self.append(&bytes)
@@ -211,10 +259,11 @@ impl Journal {
         if batch.is_empty() && revision == self.units.revision {
             return Ok(());
         }
-        write_batch(bytes, revision, batch.iter().map(|(u, t)| (u, t.as_ref())))?;
+        let units = batch.iter().map(|(unit, text)| (unit, text.as_ref()));
+        let written = write_batch(bytes, revision, units, &self.keys);
         self.units.revision = revision;
         self.units.take(batch);
-        Ok(())
+        written
     }
 
     fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
@@ -227,14 +276,14 @@ impl Journal {
     }
 
     fn renew(&mut self) -> io::Result<()> {
-        (self.file, self.size) = write_anew(&self.path, &self.units)?;
+        (self.file, self.size) = write_anew(&self.path, &self.units, &self.keys)?;
         self.live = self.size;
         Ok(())
     }
 }
 
 /// Writes everything to a new file and puts it into the place of the old one.
-fn write_anew(path: &Path, saved: &Saved) -> io::Result<(File, u64)> {
+fn write_anew(path: &Path, saved: &Saved, keys: &SealKeys) -> io::Result<(File, u64)> {
     let temporary = path.with_extension("new");
     let file = OpenOptions::new()
         .write(true)
@@ -245,11 +294,10 @@ fn write_anew(path: &Path, saved: &Saved) -> io::Result<(File, u64)> {
     // A file that was left behind keeps the mode it had.
     file.set_permissions(Permissions::from_mode(ONLY_OURS))?;
     let mut out = BufWriter::new(file);
-    write_batch(
-        &mut out,
-        saved.revision,
-        saved.units.iter().map(|(u, t)| (u, Some(t))),
-    )?;
+    let closed = saved.closed.iter();
+    let units = saved.units.iter().chain(closed);
+    let units = units.map(|(unit, text)| (unit, Some(text)));
+    write_batch(&mut out, saved.revision, units, keys)?;
     out.into_inner()?.sync_all()?;
     fs::rename(&temporary, path)?;
     if let Some(dir) = path.parent() {
@@ -264,6 +312,7 @@ fn write_batch<'a>(
     out: &mut impl Write,
     revision: u64,
     units: impl Iterator<Item = (&'a UnitName, Option<&'a Arc<str>>)>,
+    keys: &SealKeys,
 ) -> io::Result<()> {
     let mut line = |line: Line| -> io::Result<()> {
         serde_json::to_writer(&mut *out, &line)?;
@@ -273,8 +322,8 @@ fn write_batch<'a>(
         let name = unit.to_string();
         match text {
             Some(text) => line(Line::Unit {
+                text: sealed(unit, text, keys)?,
                 name,
-                text: text.clone(),
             })?,
             None => line(Line::Gone { name })?,
         }
@@ -282,9 +331,22 @@ fn write_batch<'a>(
     line(Line::Revision(revision))
 }
 
+/// As it goes to disk.
+fn sealed(unit: &UnitName, text: &Arc<str>, keys: &SealKeys) -> io::Result<Arc<str>> {
+    if keys.is_empty() || seal::is_sealed(text.as_bytes()) {
+        return Ok(text.clone());
+    }
+    let sealed = keys.seal(Place::Saved(unit.as_str()), text.as_bytes());
+    sealed.map(Arc::from).map_err(io::Error::other)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn open(dir: &Path, tree: &str) -> io::Result<(LastGood, Saved)> {
+        LastGood::open(dir, tree, SealKeys::default())
+    }
 
     fn batch(units: &[(&str, Option<&str>)]) -> Batch {
         units
@@ -300,7 +362,7 @@ mod tests {
     #[test]
     fn what_was_accepted_last_is_there_at_the_next_start() {
         let dir = tempfile::tempdir().unwrap();
-        let (kept, saved) = LastGood::open(dir.path(), "/pointsman/lb").unwrap();
+        let (kept, saved) = open(dir.path(), "/pointsman/lb").unwrap();
         assert_eq!(saved, Saved::default());
         kept.save(
             7,
@@ -308,7 +370,7 @@ mod tests {
         );
         kept.save(8, batch(&[("services/a", None), ("balancer", Some("z"))]));
         drop(kept);
-        let (_kept, saved) = LastGood::open(dir.path(), "/pointsman/lb").unwrap();
+        let (_kept, saved) = open(dir.path(), "/pointsman/lb").unwrap();
         assert_eq!(
             (saved.revision, names(&saved)),
             (8, vec!["balancer", "services/b"])
@@ -318,7 +380,7 @@ mod tests {
     #[test]
     fn a_batch_that_a_crash_cut_short_does_not_count() {
         let dir = tempfile::tempdir().unwrap();
-        let (kept, _) = LastGood::open(dir.path(), "lb").unwrap();
+        let (kept, _) = open(dir.path(), "lb").unwrap();
         kept.save(1, batch(&[("services/a", Some("x"))]));
         kept.save(
             2,
@@ -334,7 +396,7 @@ mod tests {
             + 15;
         for cut in first..whole.len() - 1 {
             fs::write(&path, &whole[..cut]).unwrap();
-            let (kept, saved) = LastGood::open(dir.path(), "lb").unwrap();
+            let (kept, saved) = open(dir.path(), "lb").unwrap();
             drop(kept);
             assert_eq!(
                 (saved.revision, names(&saved)),
@@ -354,7 +416,7 @@ mod tests {
     #[test]
     fn a_damaged_line_costs_its_unit_and_is_counted() {
         let dir = tempfile::tempdir().unwrap();
-        let (kept, _) = LastGood::open(dir.path(), "lb").unwrap();
+        let (kept, _) = open(dir.path(), "lb").unwrap();
         let units: Vec<_> = ["a", "b", "c"].map(|name| (name, Some("text"))).into();
         kept.save(1, batch(&units));
         drop(kept);
@@ -363,13 +425,13 @@ mod tests {
         let at = bytes.windows(3).position(|w| w == b"\"b\"").unwrap();
         bytes[at] = 0xff;
         fs::write(&path, bytes).unwrap();
-        let (kept, saved) = LastGood::open(dir.path(), "lb").unwrap();
+        let (kept, saved) = open(dir.path(), "lb").unwrap();
         assert_eq!(
             (names(&saved), saved.revision, saved.lost),
             (vec!["a", "c"], 1, 1)
         );
         drop(kept);
-        let (_kept, saved) = LastGood::open(dir.path(), "lb").unwrap();
+        let (_kept, saved) = open(dir.path(), "lb").unwrap();
         assert_eq!((names(&saved), saved.lost), (vec!["a", "c"], 0));
     }
 
@@ -381,7 +443,7 @@ mod tests {
             fs::write(left_behind, "").unwrap();
             fs::set_permissions(left_behind, Permissions::from_mode(0o644)).unwrap();
         }
-        let _kept = LastGood::open(dir.path(), "lb").unwrap();
+        let _kept = open(dir.path(), "lb").unwrap();
         let mode = fs::metadata(&path).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
     }
@@ -390,22 +452,22 @@ mod tests {
     fn trees_of_like_names_have_files_of_their_own() {
         let dir = tempfile::tempdir().unwrap();
         let _kept: Vec<_> = ["/a/b", "/a-b", "/a--b"]
-            .map(|tree| LastGood::open(dir.path(), tree).unwrap())
+            .map(|tree| open(dir.path(), tree).unwrap())
             .into();
     }
 
     #[test]
     fn two_processes_do_not_share_a_file() {
         let dir = tempfile::tempdir().unwrap();
-        let _kept = LastGood::open(dir.path(), "lb").unwrap();
-        assert!(LastGood::open(dir.path(), "lb").is_err());
-        assert!(LastGood::open(dir.path(), "other").is_ok());
+        let _kept = open(dir.path(), "lb").unwrap();
+        assert!(open(dir.path(), "lb").is_err());
+        assert!(open(dir.path(), "other").is_ok());
     }
 
     #[test]
     fn what_is_in_the_file_already_is_not_written_again() {
         let dir = tempfile::tempdir().unwrap();
-        let (kept, _) = LastGood::open(dir.path(), "lb").unwrap();
+        let (kept, _) = open(dir.path(), "lb").unwrap();
         for revision in 1..=2 {
             kept.save(
                 revision,
@@ -424,7 +486,7 @@ mod tests {
     #[test]
     fn a_file_that_outgrew_its_content_is_written_anew() {
         let dir = tempfile::tempdir().unwrap();
-        let (kept, _) = LastGood::open(dir.path(), "lb").unwrap();
+        let (kept, _) = open(dir.path(), "lb").unwrap();
         for revision in 0..40 {
             let text = format!("{revision} {}", "x".repeat(100_000));
             kept.save(revision, batch(&[("services/a", Some(&text))]));

@@ -10,10 +10,12 @@ use clap::CommandFactory;
 
 use crate::app::cli::{Cli, LookArgs, StoreArgs};
 use crate::app::dryrun::DryRun;
+use crate::app::seal;
 use crate::app::settings::{self, HttpsAt};
 use crate::apply::accept::Court;
 use crate::diag::Diagnostic;
 use crate::render::Templates;
+use crate::seal::{Opener, SealKeys};
 use crate::status::{NodeStatus, Serving};
 use crate::store::{self, StatusBoard, StoreOptions, StoreSpec, TreeState};
 use crate::whoami;
@@ -48,7 +50,7 @@ pub(super) fn check(args: &LookArgs) -> anyhow::Result<ExitCode> {
 }
 
 pub(super) fn render(unit: Option<&str>, args: &LookArgs) -> anyhow::Result<ExitCode> {
-    let Look { dry, problems, .. } = dry_run(args)?;
+    let Look { dry, problems, .. } = dry_run_with(args, Opener::veiled)?;
     problems.iter().for_each(|problem| eprintln!("{problem}"));
     let units = dry.renderer.units();
     if let Some(unit) = unit {
@@ -124,6 +126,10 @@ impl Look {
 }
 
 pub(super) fn dry_run(args: &LookArgs) -> anyhow::Result<Look> {
+    dry_run_with(args, Opener::new)
+}
+
+fn dry_run_with(args: &LookArgs, opener: fn(SealKeys) -> Opener) -> anyhow::Result<Look> {
     let (specs, options) = settings::stores(&args.store)?;
     let all = settings::with_own(&args.own, &specs);
     let (defaults, warnings) = settings::balancer(&args.settings, &args.store.root)?;
@@ -136,7 +142,10 @@ pub(super) fn dry_run(args: &LookArgs) -> anyhow::Result<Look> {
         &HttpsAt::read(&args.listen.https)?,
         args.listen.stats,
     ));
-    let dry = DryRun::new(templates, defaults, court, &tree.snapshot);
+    let (keys, warning) = seal::keys(args.own.seal_key_file.as_deref())?;
+    warning.iter().for_each(|w| eprintln!("warning: {w}"));
+    let snapshot = opener(keys).follow(&tree.snapshot);
+    let dry = DryRun::new(templates, defaults, court, &snapshot);
     Ok(Look {
         dry,
         problems,

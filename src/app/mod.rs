@@ -11,6 +11,7 @@ mod logging;
 mod look;
 mod pipeline;
 mod run;
+mod seal;
 mod settings;
 
 use std::process::ExitCode;
@@ -36,6 +37,7 @@ pub fn main() -> ExitCode {
             timeout,
             store,
         } => look::wait(revision, timeout, &store),
+        Command::Seal(args) => seal::seal(&args),
         Command::Import(args) => import::import(&args),
         Command::Whoami(args) => look::whoami(args),
         Command::Completions { shell } => look::completions(shell),

@@ -1,9 +1,9 @@
 //! The journey of a change: snapshot, texts, units, plan, swap.
 //!
 //! ```text
-//! snapshot ── render ──► texts ── config ──► verdicts ── court ──► changes ── plan ──► stage ──► commit
-//!                                                │
-//!                                            refused ──► status, log
+//! snapshot ── open ── render ──► texts ── config ──► verdicts ── court ──► changes ── plan ──► stage ──► commit
+//!                                                       │
+//!                                                   refused ──► status, log
 //! ```
 //!
 //! Every step costs what changed. What is refused on the way leaves everything else as it is.
@@ -24,6 +24,7 @@ use crate::config::{self, Accepted, Balancer, Compat, Unit};
 use crate::diag::Diagnostic;
 use crate::names::UnitName;
 use crate::render::{Rendered, Renderer, Templates, UnitText};
+use crate::seal::{Opener, SealKeys};
 use crate::snapshot::Snapshot;
 use crate::status::{NodeStatus, Phase, Refusal, Serving, digest_text, time_text};
 
@@ -34,6 +35,8 @@ pub(super) use certificates::unix_time;
 const LOGGED: usize = 20;
 
 pub(super) struct Pipeline {
+    /// Behind it everything is plain text.
+    opener: Opener,
     renderer: Renderer,
     /// The balancer as the flags made it.
     defaults: Balancer,
@@ -61,6 +64,7 @@ pub(super) struct Pipeline {
 
 impl Pipeline {
     pub(super) fn new(
+        opener: Opener,
         templates: Templates,
         defaults: Balancer,
         court: Court,
@@ -69,6 +73,7 @@ impl Pipeline {
         status: watch::Sender<NodeStatus>,
     ) -> Self {
         Self {
+            opener,
             renderer: Renderer::new(templates),
             defaults,
             by_key: None,
@@ -122,7 +127,7 @@ impl Pipeline {
     /// Follows the keys to a new snapshot.
     pub(super) fn follow(&mut self, snapshot: &Snapshot) {
         let started = Instant::now();
-        let rendered = self.renderer.update(snapshot);
+        let rendered = self.renderer.update(&self.opener.follow(snapshot));
         let compat = self.habits().compat;
         let mut verdicts = self.verdicts(rendered);
         if std::mem::take(&mut self.unconfirmed) {
@@ -155,6 +160,17 @@ impl Pipeline {
     /// Renders everything anew by other templates, if there is something to render yet.
     pub(super) fn follow_templates(&mut self, templates: Templates, newest: Option<&Snapshot>) {
         self.renderer.replace_templates(templates);
+        if let Some(snapshot) = newest {
+            self.follow(snapshot);
+        }
+    }
+
+    /// Opens everything anew with other seal keys, and seals the saved config with the newest of them.
+    pub(super) fn follow_seal_keys(&mut self, keys: SealKeys, newest: Option<&Snapshot>) {
+        if let Some(saved) = &self.saved {
+            saved.replace_keys(keys.clone());
+        }
+        self.opener.replace_keys(keys);
         if let Some(snapshot) = newest {
             self.follow(snapshot);
         }

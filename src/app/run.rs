@@ -17,13 +17,14 @@ use crate::app::cli::RunArgs;
 use crate::app::lastgood::{LastGood, Saved};
 use crate::app::pipeline::Pipeline;
 use crate::app::settings::HttpsAt;
-use crate::app::{cli, logging, settings};
+use crate::app::{cli, logging, seal, settings};
 use crate::apply::accept::Court;
 use crate::apply::{Applier, Https};
 use crate::diag::Diagnostic;
 use crate::plan::Plan;
 use crate::proxy::{Bound, Fleet, Generation, Published, Termination, bind};
 use crate::render::{Templates, fingerprint};
+use crate::seal::{Opener, SealKeys};
 use crate::snapshot::Snapshot;
 use crate::status::{NodeStatus, Phase, time_text};
 use crate::store::{self, StatusBoard};
@@ -62,7 +63,9 @@ async fn run_until_signal(args: RunArgs) -> anyhow::Result<ExitCode> {
     let mut hang_up = signal(SignalKind::hangup())?;
     let (specs, mut store_options) = settings::stores(&args.store)?;
     let all = settings::with_own(&args.own, &specs);
-    let (defaults, warnings) = settings::balancer(&args.settings, &args.store.root)?;
+    let (defaults, mut warnings) = settings::balancer(&args.settings, &args.store.root)?;
+    let (seal_keys, warning) = seal::keys(args.own.seal_key_file.as_deref())?;
+    warnings.extend(warning);
     for reason in warnings {
         tracing::warn!(reason, "flag accepted, but");
     }
@@ -117,7 +120,7 @@ async fn run_until_signal(args: RunArgs) -> anyhow::Result<ExitCode> {
         ..NodeStatus::default()
     });
     let tree = settings::tree(&specs, &store_options);
-    let (last_good, saved) = open_last_good(&args.state_dir, &tree);
+    let (last_good, saved) = open_last_good(&args.state_dir, &tree, seal_keys.clone());
     let mut applier = Applier::new(fleet, http, https, args.tcp_address, logs);
     if defaults
         .front
@@ -127,6 +130,7 @@ async fn run_until_signal(args: RunArgs) -> anyhow::Result<ExitCode> {
         applier.open_http();
     }
     let mut pipeline = Pipeline::new(
+        Opener::new(seal_keys.clone()),
         templates.clone(),
         defaults,
         court,
@@ -155,6 +159,7 @@ async fn run_until_signal(args: RunArgs) -> anyhow::Result<ExitCode> {
     let admin = tokio::spawn(admin::serve(stats, views));
 
     let mut watcher = TemplateWatch::new(args.template.templates.clone(), templates);
+    let mut key_file = seal::KeyFile::new(args.own.seal_key_file.clone(), seal_keys);
     let mut upkeep = tokio::time::interval(UPKEEP);
     let mut report = tokio::time::interval(REPORT);
     let mut newest: Option<Snapshot> = None;
@@ -175,6 +180,9 @@ async fn run_until_signal(args: RunArgs) -> anyhow::Result<ExitCode> {
                 if let Some((templates, problems)) = watcher.changed() {
                     status.send_modify(|status| status.templates = problems);
                     pipeline.follow_templates(templates, newest.as_ref());
+                }
+                if let Some(keys) = key_file.changed() {
+                    pipeline.follow_seal_keys(keys, newest.as_ref());
                 }
             }
             Some(()) = hang_up.recv() => pipeline.reopen_logs(),
@@ -288,13 +296,21 @@ fn greet(first: &Snapshot, tree: &str) {
 }
 
 /// A disk that refuses is no reason not to serve, but one to be told about.
-fn open_last_good(dir: &Path, tree: &str) -> (Option<LastGood>, Saved) {
-    match LastGood::open(dir, tree) {
+fn open_last_good(dir: &Path, tree: &str, keys: SealKeys) -> (Option<LastGood>, Saved) {
+    match LastGood::open(dir, tree, keys) {
         Ok((last_good, saved)) => {
             if saved.lost > 0 {
                 tracing::warn!(
                     lines = saved.lost, state_dir = %dir.display(),
                     "saved config is damaged: these lines of it are left out"
+                );
+            }
+            if !saved.closed.is_empty() {
+                let units = saved.closed.len();
+                tracing::warn!(
+                    units, state_dir = %dir.display(),
+                    "saved config is sealed: these units of it cannot be opened by the seal keys of \
+                     today, and serve when a store speaks of them"
                 );
             }
             (Some(last_good), saved)

@@ -151,6 +151,15 @@ pub(super) struct UnitReads {
 }
 
 impl UnitReads {
+    /// Whether a key's value is read, and not as one of the unit's own directory.
+    pub(super) fn reads_from_afar(&self, key: &str) -> bool {
+        self.far.iter().any(|read| match read {
+            Read::Key(path) => **path == *key,
+            Read::Pattern(glob) => pattern::matches(glob, key),
+            Read::Names(_) | Read::Directories(_) | Read::Directory(_) => false,
+        })
+    }
+
     /// The keys read elsewhere, from the root.
     pub(super) fn far_keys(&self) -> impl Iterator<Item = &str> {
         self.far.iter().filter_map(|read| match read {

@@ -136,7 +136,8 @@ impl Renderer {
             .find(|key| (*key == path || key.ends_with(&suffix)) && self.last.get(key).is_some())
     }
 
-    /// Names the key in each diagnostic about a field, where it can be told.
+    /// Names the key in each diagnostic about a field, where it can be told, and veils what may show a
+    /// value that was sealed.
     pub fn name_keys(&self, unit: &UnitName, diagnostics: &mut [Diagnostic]) {
         for diagnostic in diagnostics {
             if diagnostic.key.is_none()
@@ -144,7 +145,40 @@ impl Renderer {
             {
                 diagnostic.key = self.key_of(unit.as_str(), field);
             }
+            if self.may_show_secret(unit.as_str(), diagnostic) {
+                veil(diagnostic);
+            }
         }
+    }
+
+    /// Messages quote what they are about. Those of certificates never show a private key, and those of
+    /// keys that nobody reads show names alone.
+    fn may_show_secret(&self, unit: &str, diagnostic: &Diagnostic) -> bool {
+        let is_harmless =
+            diagnostic.field.as_deref() == Some("pem") || diagnostic.code == "unknown-key";
+        match &diagnostic.key {
+            _ if is_harmless => false,
+            Some(key) => self.last.is_secret(key),
+            None => {
+                let quotes = |text: &str| text.contains('"');
+                let is_quoting =
+                    quotes(&diagnostic.message) || diagnostic.help.as_deref().is_some_and(quotes);
+                is_quoting && self.reads_secret(unit)
+            }
+        }
+    }
+
+    fn reads_secret(&self, unit: &str) -> bool {
+        let Some(state) = self.units.get(unit) else {
+            return false;
+        };
+        self.last.secrets().any(|key| {
+            let is_below = state.kind != Kind::WholeTree
+                && key
+                    .strip_prefix(unit)
+                    .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+            is_below || state.reads.reads_from_afar(key)
+        })
     }
 
     fn plan_all(&self, plan: &mut Plan) {
@@ -294,6 +328,16 @@ impl Renderer {
         };
         self.units.insert(name, unit);
     }
+}
+
+/// Leaves of a message what cannot show the value: where it is, and its code.
+fn veil(diagnostic: &mut Diagnostic) {
+    let field = diagnostic.field.as_deref().unwrap_or("a value");
+    diagnostic.message = format!(
+        "{field}: {}; the message may show what is sealed, and is left out",
+        diagnostic.code
+    );
+    diagnostic.help = Some("check the plain value before it is sealed".to_owned());
 }
 
 /// Units to render and units to drop, in name order.

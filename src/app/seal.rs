@@ -1,0 +1,140 @@
+//! The seal key file, and `pointsman seal`.
+
+use std::fs::{self, OpenOptions};
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context, bail};
+
+use crate::app::cli::SealArgs;
+use crate::app::look;
+use crate::seal::{self, Place, SealKeys};
+
+/// Sealed it is a third longer, and a value has 1 MiB at most.
+const MAX_PLAIN: u64 = 512 * 1024;
+
+/// More is no file of keys.
+const MAX_FILE: u64 = 64 * 1024;
+
+/// The seal keys of a file, and what is odd about it; none without a file.
+pub(super) fn keys(file: Option<&Path>) -> anyhow::Result<(SealKeys, Option<String>)> {
+    let Some(file) = file else {
+        return Ok((SealKeys::default(), None));
+    };
+    let what = || format!("seal key file {}", file.display());
+    let open = fs::File::open(file).with_context(what)?;
+    let mode = open.metadata().with_context(what)?.mode() & 0o777;
+    let mut text = String::new();
+    let read = open.take(MAX_FILE + 1).read_to_string(&mut text);
+    if read.with_context(what)? as u64 > MAX_FILE {
+        bail!("{}: larger than {MAX_FILE} bytes", what());
+    }
+    let keys = SealKeys::read(&text).map_err(|why| anyhow::anyhow!("{}: {why}", what()))?;
+    let warning = (mode & 0o077 != 0).then(|| {
+        let what = what();
+        format!("{what} can be read by others (mode {mode:o}); chmod 600 keeps it to its owner")
+    });
+    Ok((keys, warning))
+}
+
+/// The file, looked at now and then.
+pub(super) struct KeyFile {
+    file: Option<PathBuf>,
+    keys: SealKeys,
+    problem: Option<String>,
+}
+
+impl KeyFile {
+    pub(super) fn new(file: Option<PathBuf>, keys: SealKeys) -> Self {
+        Self {
+            file,
+            keys,
+            problem: None,
+        }
+    }
+
+    /// Other keys than before. A file that cannot be read leaves them as they are, and is told once.
+    pub(super) fn changed(&mut self) -> Option<SealKeys> {
+        let problem = match keys(Some(self.file.as_deref()?)) {
+            Ok((keys, _)) => {
+                self.problem = None;
+                if keys == self.keys {
+                    return None;
+                }
+                tracing::info!(keys = keys.ids().count(), "seal keys read anew");
+                self.keys = keys.clone();
+                return Some(keys);
+            }
+            Err(error) => format!("{error:#}"),
+        };
+        if self.problem.as_ref() != Some(&problem) {
+            tracing::warn!(
+                error = problem,
+                "seal keys cannot be read anew, those from before stay"
+            );
+            self.problem = Some(problem);
+        }
+        None
+    }
+}
+
+pub(super) fn seal(args: &SealArgs) -> anyhow::Result<ExitCode> {
+    if args.new_key {
+        return new_key(&args.seal_key_file);
+    }
+    let (keys, warning) = keys(Some(&args.seal_key_file))?;
+    warning.iter().for_each(|w| eprintln!("warning: {w}"));
+    let mut plain = Vec::new();
+    io::stdin()
+        .take(MAX_PLAIN + 1)
+        .read_to_end(&mut plain)
+        .context("standard input")?;
+    if plain.trim_ascii().is_empty() {
+        bail!("there is nothing on standard input to seal");
+    }
+    if plain.len() as u64 > MAX_PLAIN {
+        bail!("more than {MAX_PLAIN} bytes on standard input: no value is that large");
+    }
+    if seal::is_sealed(&plain) {
+        bail!("what is on standard input is sealed already");
+    }
+    let place = args.place.trim_start_matches('/');
+    let sealed = keys.seal(Place::Keys(place), &plain)?;
+    look::print(&(sealed + "\n"))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Puts a new key in front of the others in one step: a crash leaves the file as it was.
+fn new_key(file: &Path) -> anyhow::Result<ExitCode> {
+    let what = || format!("seal key file {}", file.display());
+    // A link stays one.
+    let (file, known) = match fs::canonicalize(file) {
+        Ok(file) => {
+            keys(Some(&file))?;
+            let known = fs::read_to_string(&file).with_context(what)?;
+            (file, known)
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => (file.to_owned(), String::new()),
+        Err(error) => return Err(error).with_context(what),
+    };
+    let line = seal::new_key_line()?;
+    let mut temporary = file.clone().into_os_string();
+    temporary.push(".new");
+    let write = || {
+        let mut out = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&temporary)?;
+        out.write_all(format!("{line}\n{known}").as_bytes())?;
+        out.sync_all()?;
+        fs::rename(&temporary, &file)
+    };
+    write().with_context(|| format!("{} (written as {} first)", what(), temporary.display()))?;
+    let (keys, _) = keys(Some(&file))?;
+    let id = keys.ids().next().unwrap_or_default();
+    look::print(&format!("{id}\n"))?;
+    Ok(ExitCode::SUCCESS)
+}
