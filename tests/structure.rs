@@ -19,6 +19,7 @@ const FLOORS: &[(u8, &[&str])] = &[
             "password",
             "accesslog",
             "tls",
+            "proxy_header",
         ],
     ),
     (2, &["store", "render", "config", "link"]),
@@ -31,7 +32,15 @@ const FLOORS: &[(u8, &[&str])] = &[
 /// Stands aside: an upstream for demos and tests. Only the command line names it.
 const ASIDE: &str = "whoami";
 
-const PURE: &[&str] = &["config", "balance", "plan", "rules", "password", "tls"];
+const PURE: &[&str] = &[
+    "config",
+    "balance",
+    "plan",
+    "rules",
+    "password",
+    "tls",
+    "proxy_header",
+];
 const NOT_PURE: &[&str] = &[
     "std::fs",
     "std::process",
