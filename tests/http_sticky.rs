@@ -277,7 +277,7 @@ fn a_client_of_a_removed_upstream_gets_another_home() {
 }
 
 fn one(pointsman: &Pointsman) -> Transport {
-    let mut all = Transport::all(&pointsman);
+    let mut all = Transport::all(pointsman);
     all.swap_remove(0)
 }
 
@@ -474,7 +474,7 @@ fn two_nodes_agree_on_every_home() {
             let shown = format!("LB_SERVERID={}", response.text());
             assert_eq!(sent_back(&set) == shown, cookie_value == "name", "{set}");
             for node in [&first, &second] {
-                on_every_transport(&node, |transport| {
+                on_every_transport(node, |transport| {
                     assert_eq!(stays(transport, sent_back(&set)), response.text());
                 });
             }
@@ -901,7 +901,7 @@ fn an_applications_session_leads_to_one_upstream_by_its_hash() {
         .start();
     let before = homes_of_sessions(&mut one(&first));
     for node in [&first, &second] {
-        on_every_transport(&node, |transport| {
+        on_every_transport(node, |transport| {
             assert_eq!(homes_of_sessions(transport), before);
         });
     }
