@@ -1,7 +1,7 @@
 //! pointsman: a load balancer that is reconfigured under moving traffic.
 //!
 //! The floors, from the bottom (a module names only lower ones): names, diag, backoff; snapshot, balance,
-//! status, yaml, rules, password, accesslog, tls; store, seal, render, config; plan; proxy; apply, admin; app. `whoami` stands aside.
+//! status, yaml, rules, password, accesslog, tls, proxy_header; store, seal, render, config; plan; proxy; apply, admin; app. `whoami` stands aside.
 //! `docs/architecture.md` says more, and `tests/structure.rs` holds them.
 
 pub mod accesslog;
@@ -16,6 +16,7 @@ pub mod names;
 pub mod password;
 pub mod plan;
 pub mod proxy;
+pub mod proxy_header;
 pub mod render;
 pub mod rules;
 pub mod seal;

@@ -740,6 +740,7 @@ const WRONG: &[(&str, &str)] = &[
     ("max_head_size", "1g"),
     ("max_headers", "0"),
     ("trusted_proxies", "private"),
+    ("accept_proxy", "true"),
     ("health_uri", "health"),
     ("ready_uri", "ready"),
     ("stats_uri", "stats"),

@@ -19,6 +19,7 @@ const FLOORS: &[(u8, &[&str])] = &[
             "password",
             "accesslog",
             "tls",
+            "proxy_header",
         ],
     ),
     (2, &["store", "seal", "render", "config", "link"]),
@@ -32,7 +33,14 @@ const FLOORS: &[(u8, &[&str])] = &[
 const ASIDE: &str = "whoami";
 
 const PURE: &[&str] = &[
-    "config", "balance", "plan", "rules", "password", "tls", "seal",
+    "config",
+    "balance",
+    "plan",
+    "rules",
+    "password",
+    "tls",
+    "proxy_header",
+    "seal",
 ];
 const NOT_PURE: &[&str] = &[
     "std::fs",

@@ -350,6 +350,10 @@ pub struct SettingArgs {
     /// Networks whose X-Forwarded-* headers are believed [default: none]
     #[arg(long, env = "LB_TRUSTED_PROXIES", value_name = "NETS")]
     pub trusted_proxies: Option<String>,
+    /// Networks whose connections begin with a PROXY header, which says who the client is [default:
+    /// none]
+    #[arg(long, env = "LB_ACCEPT_PROXY", value_name = "NETS")]
+    pub accept_proxy: Option<String>,
     /// A path that is answered 200 as long as the program runs, from its start on [default: none]
     #[arg(long, env = "LB_HEALTH_URI", value_name = "PATH")]
     pub health_uri: Option<String>,

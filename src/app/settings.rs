@@ -190,6 +190,7 @@ impl SettingArgs {
             ("max_queue", self.max_queue.as_deref()),
             ("retries", self.retries.as_deref()),
             ("trusted_proxies", self.trusted_proxies.as_deref()),
+            ("accept_proxy", self.accept_proxy.as_deref()),
             ("health_uri", self.health_uri.as_deref()),
             ("ready_uri", self.ready_uri.as_deref()),
             ("stats_uri", self.stats_uri.as_deref()),

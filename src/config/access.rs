@@ -4,10 +4,10 @@ use std::net::IpAddr;
 
 use ipnet::{IpNet, Ipv4Net};
 
-use super::fields::Fields;
+use super::fields::{Fields, Written};
 use super::values;
 
-const NETWORKS: usize = 1_000;
+pub(super) const NETWORKS: usize = 1_000;
 
 /// Who may come. Networks are kept sorted, and those of IPv4 inside IPv6 as IPv4.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -46,8 +46,17 @@ pub(super) fn access(fields: &mut Fields<'_>) -> Option<Access> {
 
 /// A comma list of networks, sorted, each once.
 pub(super) fn networks(fields: &mut Fields<'_>, field: &str) -> Vec<IpNet> {
+    let items = fields.items(field, NETWORKS);
+    canonical_networks(fields, field, items)
+}
+
+pub(super) fn canonical_networks(
+    fields: &mut Fields<'_>,
+    field: &str,
+    items: Vec<Written<'_>>,
+) -> Vec<IpNet> {
     let mut networks = Vec::new();
-    for written in fields.items(field, NETWORKS) {
+    for written in items {
         match values::network(written.text) {
             Ok(network) => networks.push(canonical(network)),
             Err(problem) => fields.refuse(field, written, &problem),

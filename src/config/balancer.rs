@@ -12,6 +12,7 @@ use super::front;
 use super::haproxy::Scope;
 use super::info;
 use super::pages;
+use super::proxy_protocol;
 use super::service::{CONNECTIONS, MAX_QUEUE, RETRIES};
 use super::unit::{Balancer, Timeouts, UnknownName};
 use super::values::{self, Problem};
@@ -37,6 +38,7 @@ pub const BALANCER_FIELDS: &[&str] = &[
     "max_queue",
     "retries",
     "trusted_proxies",
+    "accept_proxy",
     "health_uri",
     "ready_uri",
     "stats_uri",
@@ -140,6 +142,8 @@ pub(super) fn balancer(fields: &mut Fields<'_>, defaults: &Balancer) -> Balancer
         } else {
             defaults.trusted_proxies.clone()
         },
+        accept_proxy: proxy_protocol::accepted(fields)
+            .unwrap_or_else(|| defaults.accept_proxy.clone()),
         front: front::front(fields, defaults.front.as_ref(), custom.stats),
         error_pages: pages::error_pages(fields, defaults.error_pages.as_ref(), custom.error_files),
         rules: match has_lines {

@@ -22,6 +22,7 @@ mod host_regex;
 mod info;
 mod pages;
 mod policy;
+mod proxy_protocol;
 mod redirects;
 mod routes;
 mod secure;

@@ -310,6 +310,8 @@ pub struct Balancer {
     pub retries: u32,
     /// `trusted_proxies`: networks whose forwarded headers are believed.
     pub trusted_proxies: Vec<IpNet>,
+    /// `accept_proxy`: networks whose connections begin with a PROXY header.
+    pub accept_proxy: Vec<IpNet>,
     /// What is answered before all services; `None`, as in most balancers: nothing.
     pub front: Option<Arc<Front>>,
     /// `error_pages`: for all services, and for requests that reach none.
@@ -428,6 +430,7 @@ impl Default for Balancer {
             max_queue: 1024,
             retries: 3,
             trusted_proxies: Vec::new(),
+            accept_proxy: Vec::new(),
             front: None,
             error_pages: None,
             rules: None,
@@ -475,6 +478,15 @@ impl Balancer {
 
     pub fn trusts(&self, peer: IpAddr) -> bool {
         self.trusted_proxies.iter().any(|net| net.contains(&peer))
+    }
+
+    /// Whether a connection from this address has to begin with a PROXY header.
+    pub fn is_announced_by(&self, peer: IpAddr) -> bool {
+        if self.accept_proxy.is_empty() {
+            return false;
+        }
+        let peer = peer.to_canonical();
+        self.accept_proxy.iter().any(|net| net.contains(&peer))
     }
 }
 

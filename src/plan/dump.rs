@@ -162,6 +162,10 @@ impl Plan {
             let nets: Vec<_> = b.trusted_proxies.iter().map(ToString::to_string).collect();
             text.insert("trusted_proxies", nets.join(","));
         }
+        if !b.accept_proxy.is_empty() {
+            let nets: Vec<_> = b.accept_proxy.iter().map(ToString::to_string).collect();
+            text.insert("accept_proxy", nets.join(","));
+        }
         front_text(b, &mut text);
         let log = &b.access_log;
         if let Some(target) = &log.target {

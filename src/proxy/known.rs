@@ -47,7 +47,7 @@ impl Facts for Known<'_> {
     }
 
     fn listener(&self) -> SocketAddr {
-        self.ends.listener
+        self.ends.asked()
     }
 
     fn is_tls(&self) -> bool {

@@ -85,9 +85,27 @@ pub(crate) struct Accepted {
 /// Between whom a connection is.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Ends {
+    /// Who the client is: the other end of the socket, or whom a PROXY header names.
     pub(crate) peer: SocketAddr,
-    /// The listener's address, whose port tells what was asked for.
+    /// The listener's address.
     pub(crate) listener: SocketAddr,
+    /// What the client connected to, where a PROXY header says so.
+    pub(crate) destination: Option<SocketAddr>,
+}
+
+impl Ends {
+    fn new(peer: SocketAddr, listener: SocketAddr) -> Self {
+        Self {
+            peer,
+            listener,
+            destination: None,
+        }
+    }
+
+    /// The address whose port tells what was asked for.
+    pub(crate) fn asked(&self) -> SocketAddr {
+        self.destination.unwrap_or(self.listener)
+    }
 }
 
 /// Accepts until told to stop, then takes in what the kernel had already accepted for us: closing
@@ -123,10 +141,9 @@ pub(crate) async fn accept_all(
                         () = tokio::time::sleep(PAUSE / 10) => {}
                     }
                 }
-                let listener = address;
                 worker.welcome(Accepted {
                     socket,
-                    ends: Ends { peer, listener },
+                    ends: Ends::new(peer, address),
                     protocol,
                 });
             }
@@ -146,10 +163,9 @@ pub(crate) async fn accept_all(
             continue;
         }
         if let Ok(socket) = TcpStream::from_std(socket.into()) {
-            let listener = address;
             worker.welcome(Accepted {
                 socket,
-                ends: Ends { peer, listener },
+                ends: Ends::new(peer, address),
                 protocol,
             });
         }

@@ -4,6 +4,7 @@
 //! published generation and the state of services and upstreams, and nothing else. This half does
 //! not know where a plan came from: no keys, no templates, no stores.
 
+mod accept_proxy;
 mod auth;
 mod buffers;
 mod generation;

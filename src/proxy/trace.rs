@@ -114,7 +114,7 @@ impl Trace {
         said.ends = Default::default();
         let story = Story {
             client: ends.peer,
-            listener: ends.listener,
+            listener: ends.asked(),
             is_http,
             tls,
             began_at: SystemTime::now(),

@@ -27,7 +27,7 @@ use crate::proxy::timer::{Cutter, TICK, Wheel};
 use crate::proxy::tls::Handshakes;
 use crate::proxy::trace::Stories;
 use crate::proxy::upstream::Pools;
-use crate::proxy::{auth, http, tcp, tls};
+use crate::proxy::{accept_proxy, auth, http, tcp, tls};
 
 /// A worker may have this many connections more than the one with the fewest, and a quarter of
 /// those, before it hands a fresh one over.
@@ -314,11 +314,14 @@ impl Worker {
 
     fn serve(self: &Rc<Self>, accepted: Accepted) {
         let counted = Counted::new(self);
-        let Accepted { socket, ends, .. } = accepted;
-        match accepted.protocol {
-            Protocol::Http => drop(spawn_local(http::serve(counted, socket.into(), ends))),
-            Protocol::Https => drop(spawn_local(tls::serve(counted, socket, ends))),
-            Protocol::Tcp => drop(spawn_local(tcp::serve(counted, socket.into(), ends))),
+        let is_announced = {
+            let pinned = self.view.pin();
+            let peer = accepted.ends.peer.ip();
+            pinned.plan.balancer().is_announced_by(peer)
+        };
+        match is_announced {
+            true => drop(spawn_local(accept_proxy::serve(counted, accepted))),
+            false => counted.begin(accepted),
         }
     }
 
@@ -435,6 +438,23 @@ impl Counted {
     fn new(worker: &Rc<Worker>) -> Self {
         worker.shared.connections[worker.index].fetch_add(1, Relaxed);
         Self(worker.clone())
+    }
+}
+
+impl Counted {
+    /// Serves a connection whose client is known. A task of its own: none has to have room for what
+    /// another protocol, or reading a header, remembers.
+    pub(crate) fn begin(self, accepted: Accepted) {
+        let Accepted {
+            socket,
+            ends,
+            protocol,
+        } = accepted;
+        match protocol {
+            Protocol::Http => drop(spawn_local(http::serve(self, socket.into(), ends))),
+            Protocol::Https => drop(spawn_local(tls::serve(self, socket, ends))),
+            Protocol::Tcp => drop(spawn_local(tcp::serve(self, socket.into(), ends))),
+        }
     }
 }
 

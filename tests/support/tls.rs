@@ -15,6 +15,7 @@ use rustls::{
     ALL_VERSIONS, CipherSuite, ClientConfig, DigitallySignedStruct, HandshakeKind, ProtocolVersion,
     RootCertStore, ServerConfig, SignatureScheme, SupportedProtocolVersion,
 };
+use tokio::io::AsyncWriteExt;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use super::LIMIT;
@@ -31,6 +32,8 @@ pub struct Tls {
     alpn: Vec<Vec<u8>>,
     /// Where one configuration, and the tickets in it, serves all connections.
     kept: Option<Arc<OnceLock<Arc<ClientConfig>>>>,
+    /// What is sent before the handshake.
+    announced: Vec<u8>,
 }
 
 /// What a handshake came to.
@@ -65,6 +68,7 @@ impl Tls {
             provider: aws_lc_rs::default_provider(),
             alpn: Vec::new(),
             kept: None,
+            announced: Vec::new(),
         }
     }
 
@@ -81,6 +85,12 @@ impl Tls {
 
     pub fn alpn(mut self, protocols: &[&str]) -> Self {
         self.alpn = protocols.iter().map(|p| p.as_bytes().to_vec()).collect();
+        self
+    }
+
+    /// Begins with these bytes, as proxies in front do.
+    pub fn announced(mut self, bytes: impl AsRef<[u8]>) -> Self {
+        self.announced = bytes.as_ref().to_vec();
         self
     }
 
@@ -137,8 +147,9 @@ impl Tls {
         let name = ServerName::try_from(name.to_owned()).expect("a server name");
         let connector = TlsConnector::from(self.config());
         let (tell, told) = mpsc::channel();
+        let announced = self.announced.clone();
         std::thread::spawn(move || {
-            runtime().block_on(relay(addr, name, connector, theirs, tell));
+            runtime().block_on(relay(addr, announced, name, connector, theirs, tell));
         });
         let shaken = told
             .recv_timeout(LIMIT)
@@ -149,14 +160,16 @@ impl Tls {
 
 async fn relay(
     addr: SocketAddr,
+    announced: Vec<u8>,
     name: ServerName<'static>,
     connector: TlsConnector,
     ours: TcpStream,
     tell: mpsc::Sender<io::Result<Shaken>>,
 ) {
     let connected = async {
-        let socket = tokio::net::TcpStream::connect(addr).await?;
+        let mut socket = tokio::net::TcpStream::connect(addr).await?;
         socket.set_nodelay(true)?;
+        socket.write_all(&announced).await?;
         connector.connect(name, socket).await
     };
     let mut secured = match connected.await {

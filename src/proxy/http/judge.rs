@@ -210,7 +210,7 @@ impl Facts for Asked<'_> {
     }
 
     fn listener(&self) -> SocketAddr {
-        self.client.ends.listener
+        self.client.ends.asked()
     }
 
     fn is_tls(&self) -> bool {
@@ -273,7 +273,7 @@ impl Facts for Answered<'_> {
     }
 
     fn listener(&self) -> SocketAddr {
-        self.client.ends.listener
+        self.client.ends.asked()
     }
 
     fn is_tls(&self) -> bool {

@@ -159,7 +159,7 @@ impl Client {
         let is_stale = |(of, _): &(Arc<Balancer>, Forwarded)| !Arc::ptr_eq(of, balancer);
         if self.forwarded.as_ref().is_none_or(is_stale) {
             let ip = self.ends.peer.ip().to_canonical();
-            let port = self.ends.listener.port();
+            let port = self.ends.asked().port();
             let proto = match self.stream.is_tls() {
                 true => "https",
                 false => "http",

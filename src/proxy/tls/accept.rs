@@ -137,7 +137,7 @@ enum Failure {
 impl Worker {
     fn note_failure(&self, ends: Ends, failure: &Failure) {
         self.shared.failed_handshakes.fetch_add(1, Relaxed);
-        let Ends { peer, listener } = ends;
+        let Ends { peer, listener, .. } = ends;
         // Probes connect and leave, and browsers open connections that they never use.
         let has_left = matches!(
             failure,
