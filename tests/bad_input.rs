@@ -710,6 +710,7 @@ const WRONG: &[(&str, &str)] = &[
     ("retries", "often"),
     ("max_connections", "-5"),
     ("max_queue", "1.5"),
+    ("send_proxy", "v3"),
     ("access_log", "sometimes"),
     ("allow", "10.0.0.0/40"),
     ("deny", "everybody"),

@@ -5,6 +5,8 @@ mod support;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
 use support::certs;
 use support::client::Client;
 use support::origin::{Conn, Origin};
@@ -494,4 +496,31 @@ fn the_setting_holds_from_the_next_connection_on_and_goes_over_the_flag() {
     );
     let last = origin.requests().pop().expect("a request");
     assert_eq!(last.head.header("x-forwarded-for"), Some("192.0.2.7"));
+}
+
+#[test]
+fn connections_whose_tls_goes_through_are_judged_by_the_header_too() {
+    let origin = Origin::saying("own");
+    let bundle = certs::town_hall().sign(&certs::Leaf::of(&["own.test"]));
+    let service = Service::http("own")
+        .hosts("own.test")
+        .key("ssl_passthrough", "true")
+        .key("allow", "192.0.2.0/24")
+        .upstream(tls::ended_before(origin.addr(), &bundle));
+    let pointsman = Pointsman::builder()
+        .service(&service)
+        .setting("accept_proxy", PROXIES)
+        .start();
+    for header in [V1.to_vec(), v2_tcp4(b"")] {
+        let tls = tls::town().announced(header);
+        let (mut client, shaken) = tls.shake(pointsman.https(), "own.test");
+        assert_eq!(client.get("own.test", "/").text(), "own");
+        let shown = shaken.chain[0].clone();
+        assert_eq!(
+            shown,
+            CertificateDer::from_pem_slice(bundle.cert.as_bytes()).expect("a leaf")
+        );
+    }
+    let tls = tls::town().announced(LOCAL);
+    assert!(tls.try_connect(pointsman.https(), "own.test").is_err());
 }

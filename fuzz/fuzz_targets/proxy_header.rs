@@ -21,13 +21,11 @@ fuzz_target!(|bytes: &[u8]| {
     assert_eq!(length, end);
     for form in Form::ALL {
         let mut out = Vec::new();
-        let tls = Tls {
-            alpn: Some(bytes),
-            ..Tls::default()
-        };
         let details = Details {
-            tls: Some(tls),
+            alpn: Some(bytes),
             unique_id: bytes.get(..20),
+            tls: Some(Tls::default()),
+            ..Details::default()
         };
         match header {
             Header::Own => write_own(form, &mut out),

@@ -1,11 +1,12 @@
-//! `accept_proxy`: who says by a header who the client is.
+//! `accept_proxy` and `send_proxy`: who says by a header who the client is, and to whom it is said.
 
 use ipnet::IpNet;
 
 use super::access;
 use super::fields::Fields;
-use super::values::{self, Problem};
+use super::values::{self, Problem, unknown_word};
 use crate::diag::quoted;
+use crate::proxy_header::Form;
 
 /// From whom connections begin with a PROXY header. `None` if it is not set.
 pub(super) fn accepted(fields: &mut Fields<'_>) -> Option<Vec<IpNet>> {
@@ -31,9 +32,24 @@ pub(super) fn accepted(fields: &mut Fields<'_>) -> Option<Vec<IpNet>> {
     Some(access::canonical_networks(fields, "accept_proxy", items))
 }
 
+/// How connections to upstreams begin: `none`, or a form of header.
+pub(super) fn sent(text: &str) -> Result<Option<Form>, Problem> {
+    let word = text.to_ascii_lowercase();
+    if word == "none" || values::boolean(text) == Ok(false) {
+        return Ok(None);
+    }
+    let form = Form::ALL.into_iter().find(|form| form.word() == word);
+    let [v1, v2, ssl] = Form::ALL.map(Form::word);
+    match form {
+        Some(form) => Ok(Some(form)),
+        None => Err(unknown_word(text, &["none", v1, v2, ssl])),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::{Accepted, Balancer, Unit, parse};
+    use super::*;
 
     fn accepted(value: &str) -> Result<String, String> {
         let flags = Balancer {
@@ -79,6 +95,20 @@ mod tests {
         refused("'none,10.0.0.1'", "accept_proxy \"none\" is no network");
         refused("v2", "accept_proxy \"v2\" is no network");
         refused("{a: b}", "accept_proxy is a map and has to be a list");
+    }
+
+    #[test]
+    fn headers_are_sent_in_a_form_that_is_named() {
+        for form in Form::ALL {
+            assert_eq!(sent(form.word()), Ok(Some(form)));
+        }
+        assert_eq!(sent("V2-SSL"), Ok(Some(Form::V2Ssl)));
+        for nobody in ["none", "off", "false"] {
+            assert_eq!(sent(nobody), Ok(None));
+        }
+        for wrong in ["true", "v3", "send-proxy", "2"] {
+            assert!(sent(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

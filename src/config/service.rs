@@ -9,6 +9,7 @@ use super::custom;
 use super::fields::{Fields, name};
 use super::haproxy::Scope;
 use super::policy;
+use super::proxy_protocol;
 use super::routes::routes;
 use super::unit::{
     CheckKind, Compat, HealthCheck, HttpCheck, Mode, Policy, Service, ServiceTimeouts, Upstream,
@@ -45,6 +46,7 @@ pub const SERVICE_FIELDS: &[&str] = &[
     "retries",
     "max_connections",
     "max_queue",
+    "send_proxy",
     "allow",
     "deny",
     "redirects",
@@ -150,6 +152,7 @@ pub(super) fn service(fields: &mut Fields<'_>, compat: Compat) -> Option<Service
     let line = custom.max_connections.take();
     let max_connections = custom::or(fields, "max_connections", max_connections, line);
     let max_queue = fields.read("max_queue", |text| values::count(text, MAX_QUEUE));
+    let send_proxy = fields.read("send_proxy", proxy_protocol::sent).flatten();
     let access_log = fields.read("access_log", values::boolean).unwrap_or(true);
     let auth = auth::basic_auth(fields, service_name.as_ref(), &mode);
     let policy = match &mut mode {
@@ -177,6 +180,7 @@ pub(super) fn service(fields: &mut Fields<'_>, compat: Compat) -> Option<Service
         retries,
         max_connections,
         max_queue,
+        send_proxy,
         access_log,
         policy: (policy != Policy::default()).then(|| Arc::new(policy)),
     })

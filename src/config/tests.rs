@@ -138,6 +138,7 @@ fn a_full_service_is_read_into_its_checked_form() {
         retries: Some(0),
         max_connections: Some(100),
         max_queue: Some(0),
+        send_proxy: None,
         access_log: true,
         policy: None,
     };

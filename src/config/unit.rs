@@ -25,6 +25,7 @@ use super::sticky::Sticky;
 use crate::accesslog;
 pub use crate::balance::Balance;
 use crate::names::{CertificateName, ServiceName, UpstreamName};
+use crate::proxy_header::Form;
 use crate::rules::{Condition, Pattern, Range, Rules};
 
 /// One accepted unit.
@@ -54,6 +55,9 @@ pub struct Service {
     pub max_connections: Option<u32>,
     /// How many may wait for a place when `max_connections` are under way; `None`: the balancer's.
     pub max_queue: Option<u32>,
+    /// `send_proxy`: how connections to its upstreams begin; `None`, as with most services: with the
+    /// client's bytes.
+    pub send_proxy: Option<Form>,
     /// `access_log`: whether its requests and sessions have lines where the balancer writes a log.
     pub access_log: bool,
     /// What is done to requests besides leading them on; `None`, as with most services: nothing.

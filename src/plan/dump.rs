@@ -289,6 +289,7 @@ impl ServiceText {
             let text = format!("{} users, realm {}{forward}", auth.users.len(), auth.realm);
             option("basic_auth", Some(text));
         }
+        option("send_proxy", config.send_proxy.map(|f| f.word().into()));
         option("access_log", (!config.access_log).then(|| "off".into()));
         let (mode, hosts, paths) = match &config.mode {
             Mode::Http(routes) => {

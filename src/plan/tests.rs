@@ -76,6 +76,7 @@ fn change(name: &str, mode: Mode, upstreams: &[(&str, &str)]) -> Change {
         retries: None,
         max_connections: None,
         max_queue: None,
+        send_proxy: None,
         access_log: true,
         policy: None,
     };

@@ -16,6 +16,7 @@ use crate::balance::{Health, Member, UpstreamId, UpstreamState};
 use crate::config::{CheckKind, HealthCheck};
 use crate::plan::Service;
 use crate::proxy::probe::probe;
+use crate::proxy_header::Form;
 
 /// Checks under way at once: ten thousand upstreams must not take all descriptors.
 const AT_ONCE: usize = 128;
@@ -43,6 +44,7 @@ struct Running {
     task: AbortHandle,
     check: HealthCheck,
     host: String,
+    send_proxy: Option<Form>,
 }
 
 impl Default for Checker {
@@ -76,13 +78,13 @@ impl Checker {
                 self.stop(id);
                 // Nobody would ever call it up again.
                 member.state.set_health(Health::Up);
-            } else if self
-                .running
-                .get(&id)
-                .is_none_or(|running| running.check != *check || running.host != watched.host)
-            {
+            } else if self.running.get(&id).is_none_or(|running| {
+                running.check != *check
+                    || running.host != watched.host
+                    || running.send_proxy != watched.send_proxy
+            }) {
                 self.stop(id);
-                let host = watched.host.clone();
+                let (host, send_proxy) = (watched.host.clone(), watched.send_proxy);
                 let task = tokio::spawn(watch(watched, check.clone(), self.queues.clone()));
                 self.running.insert(
                     id,
@@ -90,6 +92,7 @@ impl Checker {
                         task: task.abort_handle(),
                         check: check.clone(),
                         host,
+                        send_proxy,
                     },
                 );
             }
@@ -127,6 +130,9 @@ struct Watched {
     address: SocketAddr,
     /// For the Host field of HTTP checks.
     host: String,
+    /// How a check's connection begins. Another port than the traffic's may be of another server, or
+    /// of none that reads headers: checks of it begin without one, as in HAProxy.
+    send_proxy: Option<Form>,
     state: Arc<UpstreamState>,
 }
 
@@ -143,6 +149,10 @@ impl Watched {
             upstream: member.name.to_string(),
             address: member.address,
             host: named.unwrap_or_else(|| member.address.to_string()),
+            send_proxy: match service.config.health_check.port {
+                None => service.config.send_proxy,
+                Some(_) => None,
+            },
             state: member.state.clone(),
         }
     }
@@ -164,7 +174,11 @@ async fn watch(watched: Watched, check: HealthCheck, queues: Arc<Queues>) {
             let Ok(_permit) = queue.acquire().await else {
                 return;
             };
-            timeout(check.timeout, probe(address, &watched.host, &check.kind)).await
+            timeout(
+                check.timeout,
+                probe(address, &watched.host, &check.kind, watched.send_proxy),
+            )
+            .await
         };
         let is_late = result.is_err();
         let verdict = result.unwrap_or_else(|_| Err(format!("no answer in {:?}", check.timeout)));

@@ -16,6 +16,7 @@ mod known;
 mod listen;
 mod pipe;
 mod probe;
+mod send_proxy;
 mod stream;
 mod tcp;
 mod timer;

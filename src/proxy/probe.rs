@@ -9,6 +9,7 @@ use tokio::net::TcpStream;
 
 use crate::config::{CheckKind, CheckVersion, Expect, HttpCheck};
 use crate::proxy::http1::{Asked, Framing, Limits, ResponseHead, parse_response};
+use crate::proxy_header::{Form, write_own};
 
 /// Enough of an answer to read its status line.
 const MAX_STATUS_LINE: usize = 1024;
@@ -20,6 +21,7 @@ pub(super) async fn probe(
     address: SocketAddr,
     host: &str,
     kind: &CheckKind,
+    send_proxy: Option<Form>,
 ) -> Result<String, String> {
     let mut stream = TcpStream::connect(address)
         .await
@@ -27,11 +29,21 @@ pub(super) async fn probe(
     // Closed by a reset: thousands of checks in a minute would otherwise leave as many ports waiting
     // for their time to pass.
     let _ = socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO));
+    let mut bytes = Vec::new();
+    if let Some(form) = send_proxy {
+        // There is no client: the connection is our own.
+        write_own(form, &mut bytes);
+    }
     let CheckKind::Http(check) = kind else {
+        stream
+            .write_all(&bytes)
+            .await
+            .map_err(|error| format!("send: {error}"))?;
         return Ok("connected".to_owned());
     };
+    bytes.extend_from_slice(request(check, host).as_bytes());
     stream
-        .write_all(request(check, host).as_bytes())
+        .write_all(&bytes)
         .await
         .map_err(|error| format!("send: {error}"))?;
     let answer = read_answer(&mut stream, check)

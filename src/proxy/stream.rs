@@ -6,6 +6,7 @@
 use std::cell::RefCell;
 use std::future::poll_fn;
 use std::io;
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::task::{Context, Poll};
 
@@ -13,6 +14,7 @@ use tokio::net::TcpStream;
 
 use crate::proxy::io as socket;
 use crate::proxy::tls::Session;
+use crate::proxy_header::Details;
 
 pub(crate) struct Stream {
     socket: TcpStream,
@@ -46,6 +48,19 @@ impl Stream {
     pub(crate) fn tls_version(&self) -> Option<&'static str> {
         let session = self.session.as_ref()?;
         session.borrow().version()
+    }
+
+    /// Shows what is known of the client's TLS session; nothing of a plain connection.
+    pub(crate) fn with_details<T>(&self, look: impl FnOnce(Details<'_>) -> T) -> T {
+        match &self.session {
+            None => look(Details::default()),
+            Some(session) => look(session.borrow().details()),
+        }
+    }
+
+    /// Our end of the connection.
+    pub(crate) fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.socket.local_addr()
     }
 
     /// The socket, if bytes go through it as they are.

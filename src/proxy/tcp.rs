@@ -1,13 +1,16 @@
 //! TCP services: an upstream is chosen when a connection comes, then bytes go both ways.
 
+use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::accesslog::Cause;
-use crate::balance::{Admission, InFlight, Outcome, Tried, client_hash};
+use crate::balance::{Admission, InFlight, Member, Outcome, Tried, client_hash};
 use crate::plan::Service;
 use crate::proxy::buffers::Input;
 use crate::proxy::known::Known;
 use crate::proxy::listen::Ends;
+use crate::proxy::send_proxy::header;
 use crate::proxy::stream::Stream;
 use crate::proxy::timer::Deadline;
 use crate::proxy::trace::Trace;
@@ -87,9 +90,15 @@ pub(crate) async fn forward(
     let retries = service.config.retries.unwrap_or(balancer.retries);
     let connect_timeout = timeouts.connect.unwrap_or(balancer.timeouts.connect);
     let client_id = client_hash(peer.ip());
+    let server_name = Some(known.server_name).filter(|name| !name.is_empty());
+    let header = service
+        .config
+        .send_proxy
+        .map(|form| header(form, &client, ends, server_name, None));
     let connecting = connect_any(
         &service,
         client_id,
+        header.as_deref(),
         retries,
         connect_timeout,
         &deadline,
@@ -144,8 +153,9 @@ pub(crate) async fn forward(
 async fn connect_any(
     service: &Arc<Service>,
     client: u64,
+    header: Option<&[u8]>,
     retries: u32,
-    timeout: std::time::Duration,
+    timeout: Duration,
     deadline: &Deadline,
     trace: &Trace,
 ) -> Result<(Stream, InFlight, usize), Outcome> {
@@ -161,7 +171,7 @@ async fn connect_any(
         }
         let member = &service.members[index];
         let in_flight = InFlight::begin(&member.state);
-        match connect_member(member, timeout, deadline).await {
+        match connect_announced(member, header, timeout, deadline).await {
             Ok(stream) => return Ok((stream, in_flight, index)),
             Err(error) => {
                 tracing::debug!(
@@ -177,4 +187,22 @@ async fn connect_any(
         }
     }
     Err(outcome)
+}
+
+/// Connects, and says first who the client is if there is a header. It is shorter than what a new
+/// socket takes at once.
+async fn connect_announced(
+    member: &Member,
+    header: Option<&[u8]>,
+    timeout: Duration,
+    deadline: &Deadline,
+) -> io::Result<Stream> {
+    let stream = connect_member(member, timeout, deadline).await?;
+    if let Some(header) = header {
+        deadline
+            .limit(timeout, stream.write_all(header))
+            .await
+            .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
+    }
+    Ok(stream)
 }

@@ -31,9 +31,31 @@ pub(crate) struct Pools {
     idle: RefCell<HashMap<SocketAddr, Vec<Idle>, foldhash::fast::RandomState>>,
 }
 
-struct Idle {
+/// An unused connection, and since when.
+pub(crate) struct Idle {
     stream: Stream,
     since_ms: u64,
+}
+
+impl Idle {
+    pub(crate) fn new(stream: Stream, wheel: &Wheel) -> Self {
+        let since_ms = wheel.now_ms();
+        Self { stream, since_ms }
+    }
+
+    /// Whether it has been unused for too long or was closed by the other side.
+    pub(crate) fn is_over(&self, wheel: &Wheel) -> bool {
+        wheel.now_ms().saturating_sub(self.since_ms) >= IDLE_FOR.as_millis() as u64
+            || !self.stream.is_silent()
+    }
+
+    /// The connection, if it is still silent. One that closes while it is being used costs another
+    /// try; for a request that `may_repeat` that is cheaper than a system call to find out, for any
+    /// other it must not happen if it can be helped.
+    pub(crate) fn take(self, may_repeat: bool) -> Option<Stream> {
+        let is_silent = self.stream.is_silent() && (may_repeat || self.stream.is_silent_now());
+        is_silent.then_some(self.stream)
+    }
 }
 
 impl Pools {
@@ -44,16 +66,13 @@ impl Pools {
         }
     }
 
-    /// The connection that was used last, if it is still silent. One that closes while it is being
-    /// used costs another try; for a request that `may_repeat` that is cheaper than a system call to
-    /// find out, for any other it must not happen if it can be helped.
+    /// The connection that was used last of those that are still silent.
     pub(crate) fn take(&self, upstream: SocketAddr, may_repeat: bool) -> Option<Stream> {
         let mut idle = self.idle.borrow_mut();
         let pool = idle.get_mut(&upstream)?;
         while let Some(candidate) = pool.pop() {
-            let stream = &candidate.stream;
-            if stream.is_silent() && (may_repeat || stream.is_silent_now()) {
-                return Some(candidate.stream);
+            if let Some(stream) = candidate.take(may_repeat) {
+                return Some(stream);
             }
         }
         None
@@ -64,19 +83,14 @@ impl Pools {
         let mut idle = self.idle.borrow_mut();
         let pool = idle.entry(upstream).or_default();
         if pool.len() < MAX_IDLE {
-            let since_ms = self.wheel.now_ms();
-            pool.push(Idle { stream, since_ms });
+            pool.push(Idle::new(stream, &self.wheel));
         }
     }
 
     /// Closes what has been unused for too long or was closed by the other side.
     pub(crate) fn sweep(&self) {
-        let now = self.wheel.now_ms();
         self.idle.borrow_mut().retain(|_, pool| {
-            pool.retain(|idle| {
-                now.saturating_sub(idle.since_ms) < IDLE_FOR.as_millis() as u64
-                    && idle.stream.is_silent()
-            });
+            pool.retain(|idle| !idle.is_over(&self.wheel));
             !pool.is_empty()
         });
     }

@@ -126,20 +126,21 @@ impl Form {
     }
 }
 
-/// What [`Form::V2Ssl`] says besides the addresses.
+/// What [`Form::V2Ssl`] says besides the addresses. A text that a header has no room for is left out.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Details<'a> {
-    pub tls: Option<Tls<'a>>,
-    /// What a request is called in logs.
-    pub unique_id: Option<&'a [u8]>,
-}
-
-/// The client's TLS session. A text that a header has no room for is left out.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Tls<'a> {
-    /// The name that it asked for.
+    /// The name that the client asked for in its hello.
     pub authority: Option<&'a str>,
     pub alpn: Option<&'a [u8]>,
+    /// What a request is called in logs.
+    pub unique_id: Option<&'a [u8]>,
+    /// `None`: the client's connection has no TLS, or it is not ended here.
+    pub tls: Option<Tls<'a>>,
+}
+
+/// The client's TLS session.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tls<'a> {
     /// As OpenSSL calls them: `TLSv1.3`, `TLS_AES_128_GCM_SHA256`.
     pub version: Option<&'a str>,
     pub cipher: Option<&'a str>,

@@ -262,15 +262,14 @@ fn written_headers_are_byte_for_byte_those_of_the_specification() {
     );
     assert_eq!(written(Form::V2, v4, &none), tcp4(b""));
     assert_eq!(written(Form::V2Ssl, v4, &none), tcp4(b""));
-    let tls = Tls {
+    let details = Details {
         authority: Some("a.test"),
         alpn: Some(b"h2"),
-        version: Some("TLSv1.3"),
-        cipher: Some("C"),
-    };
-    let details = Details {
-        tls: Some(tls),
         unique_id: Some(b"id"),
+        tls: Some(Tls {
+            version: Some("TLSv1.3"),
+            cipher: Some("C"),
+        }),
     };
     let tlvs = [
         &b"\x01\x00\x02h2"[..],
@@ -293,14 +292,11 @@ fn written_headers_are_byte_for_byte_those_of_the_specification() {
 #[test]
 fn a_text_without_room_is_left_out() {
     let long = "x".repeat(256);
-    let tls = Tls {
+    let details = Details {
         authority: Some(&long),
         alpn: Some(b""),
-        ..Tls::default()
-    };
-    let details = Details {
-        tls: Some(tls),
         unique_id: Some(&long.as_bytes()[..255]),
+        tls: Some(Tls::default()),
     };
     let mut out = Vec::new();
     write(
@@ -359,13 +355,9 @@ fn address() -> impl Strategy<Value = SocketAddr> {
 fn near() -> impl Strategy<Value = Vec<u8>> {
     let edits = prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..3);
     (address(), address(), 0..3usize, edits, ".{0,40}").prop_map(|(a, b, form, edits, name)| {
-        let tls = Tls {
-            authority: Some(&name),
-            ..Tls::default()
-        };
         let details = Details {
-            tls: Some(tls),
-            unique_id: None,
+            authority: Some(&name),
+            ..Details::default()
         };
         let mut bytes = Vec::new();
         write(Form::ALL[form], Pair::new(a, b), &details, &mut bytes);
@@ -385,8 +377,12 @@ proptest! {
         id in "[ -~]{0,64}", is_tls in any::<bool>(), behind in prop::collection::vec(any::<u8>(), 0..20),
     ) {
         let pair = Pair::new(source, destination);
-        let tls = Tls { authority: Some(&name), alpn: Some(&alpn), version: Some("TLSv1.2"), cipher: None };
-        let details = Details { tls: is_tls.then_some(tls), unique_id: Some(id.as_bytes()) };
+        let details = Details {
+            authority: Some(&name),
+            alpn: Some(&alpn),
+            unique_id: Some(id.as_bytes()),
+            tls: is_tls.then_some(Tls { version: Some("TLSv1.2"), cipher: None }),
+        };
         let mut out = Vec::new();
         write(Form::ALL[form], pair, &details, &mut out);
         let length = out.len();

@@ -179,12 +179,11 @@ pub(super) fn write(pair: Pair, details: &Details<'_>, out: &mut Vec<u8>) {
     for address in [source, destination] {
         out.extend(address.port().to_be_bytes());
     }
-    let tls = details.tls.unwrap_or_default();
-    put(tlv::ALPN, tls.alpn, out);
-    put(tlv::AUTHORITY, tls.authority.map(str::as_bytes), out);
+    put(tlv::ALPN, details.alpn, out);
+    put(tlv::AUTHORITY, details.authority.map(str::as_bytes), out);
     put(tlv::UNIQUE_ID, details.unique_id, out);
-    if details.tls.is_some() {
-        put_ssl(&tls, out);
+    if let Some(tls) = &details.tls {
+        put_ssl(tls, out);
     }
     // At most five texts: it never comes near to what two bytes hold.
     let length = (out.len() - start - FIXED) as u16;

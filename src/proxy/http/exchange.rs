@@ -22,6 +22,7 @@ use crate::proxy::http1::{
     BodyReader, ClientConnection, Framing, Limits, Method, RequestEdit, RequestHead, ResponseEdit,
     ResponseHead, Version, edit_fields, is_sound_path, write_request, write_response,
 };
+use crate::proxy::send_proxy::header;
 use crate::proxy::stream::Stream;
 use crate::proxy::timer::Deadline;
 use crate::proxy::upstream::{PAUSE, connect_member};
@@ -128,11 +129,9 @@ impl Exchange<'_> {
             self.info.picked(index);
             let member = &self.service.members[index];
             let in_flight = InFlight::begin(&member.state);
-            let pools = &self.client.worker.pools;
-            let pooled = if may_reuse {
-                pools.take(member.address, self.is_replayable(input))
-            } else {
-                None
+            let pooled = match may_reuse {
+                true => self.reuse(member, input),
+                false => None,
             };
             let is_reused = pooled.is_some();
             let connected = match pooled {
@@ -144,10 +143,10 @@ impl Exchange<'_> {
                     self.note_connect_failure(member, &error);
                     Fault::upstream(503, "no upstream could be connected")
                 }
-                Ok(upstream) => match self.attempt(&upstream, member, input).await {
+                Ok(upstream) => match self.attempt(&upstream, is_reused, member, input).await {
                     Attempt::Answered { next, reuse } => {
                         if reuse {
-                            pools.put(member.address, upstream);
+                            self.keep(member, upstream);
                         }
                         return Ok(Outcome::Answered(next));
                     }
@@ -197,15 +196,51 @@ impl Exchange<'_> {
         }
     }
 
+    /// An unused connection to this upstream: anybody's, or the client's own where it is told who
+    /// that is.
+    fn reuse(&self, member: &Member, input: &Input) -> Option<Stream> {
+        let worker = &self.client.worker;
+        let may_repeat = self.is_replayable(input);
+        match self.service.config.send_proxy {
+            None => worker.pools.take(member.address, may_repeat),
+            Some(form) => {
+                let own = &self.client.own;
+                own.take(member.address, form, may_repeat, &worker.wheel)
+            }
+        }
+    }
+
+    fn keep(&self, member: &Member, upstream: Stream) {
+        let worker = &self.client.worker;
+        match self.service.config.send_proxy {
+            None => worker.pools.put(member.address, upstream),
+            Some(form) => {
+                let own = &self.client.own;
+                own.put(member.address, form, upstream, &worker.wheel);
+            }
+        }
+    }
+
     /// Sends the request on this connection and passes the answer on.
-    async fn attempt(&self, upstream: &Stream, member: &Member, input: &mut Input) -> Attempt {
+    async fn attempt(
+        &self,
+        upstream: &Stream,
+        is_reused: bool,
+        member: &Member,
+        input: &mut Input,
+    ) -> Attempt {
         self.client.trace.connected();
         self.info.connected();
         let mut body = BodyReader::new(self.head.framing);
-        let (out, used) = match self.compose(input, member, &mut body) {
+        let (mut out, used) = match self.compose(input, member, &mut body) {
             Ok(composed) => composed,
             Err(fault) => return Attempt::Failed(fault),
         };
+        if let (Some(form), false) = (self.service.config.send_proxy, is_reused) {
+            let Client { stream, ends, .. } = self.client;
+            let header = header(form, stream, *ends, None, Some(self.id.as_bytes()));
+            out.splice(0..0, header);
+        }
         self.client.trace.passed_on(used);
         let deadline = &self.client.deadline;
         match deadline

@@ -29,6 +29,7 @@ use crate::proxy::auth::Recent;
 use crate::proxy::buffers::Input;
 use crate::proxy::http1::{FieldId, Forwarded, RequestHead, ResponseHead};
 use crate::proxy::listen::Ends;
+use crate::proxy::send_proxy::Own;
 use crate::proxy::stream::Stream;
 use crate::proxy::timer::Deadline;
 use crate::proxy::trace::Trace;
@@ -66,6 +67,8 @@ struct Client {
     forwarded: Option<(Arc<Balancer>, Forwarded)>,
     /// Pages that the service of the present request has for our own answers.
     error_pages: Option<Arc<ErrorPages>>,
+    /// Of services whose upstreams are told who the client is.
+    own: Own,
     /// Of the request under way.
     trace: Trace,
 }
@@ -95,6 +98,7 @@ pub(crate) async fn serve(worker: Counted, stream: Stream, ends: Ends) {
         hash,
         forwarded: None,
         error_pages: None,
+        own: Own::default(),
         trace: Trace::default(),
     };
     let mut is_first = true;

@@ -96,7 +96,8 @@ async fn shake(
     }
     let connection = pinned.tls.connection().map_err(HandshakeError::Tls)?;
     drop(pinned);
-    let mut session = Session::new(Connection::Server(connection), early, &worker.buffers);
+    let mut session = Session::new(Connection::Server(connection), early, &worker.buffers)
+        .asked_for(hello.server_name);
     poll_fn(|cx| session.poll_handshake(&socket, cx)).await?;
     Ok(Accepted::Session(Stream::secured(socket, session)))
 }

@@ -7,14 +7,15 @@
 use std::io;
 use std::task::{Context, Poll, ready};
 
-use rustls::ProtocolVersion;
 use rustls::client::{ClientConnectionData, UnbufferedClientConnection};
 use rustls::server::{ServerConnectionData, UnbufferedServerConnection};
 use rustls::unbuffered::{ConnectionState, EncodeError, UnbufferedStatus, WriteTraffic};
+use rustls::{CipherSuite, CommonState, ProtocolVersion};
 use tokio::net::TcpStream;
 
 use crate::proxy::buffers::{Buffers, Input};
 use crate::proxy::io::{poll_read, poll_write, try_write};
+use crate::proxy_header::{Details, Tls};
 
 /// What a record adds to its bytes, at most: header, explicit nonce, content type, tag.
 const RECORD_OVERHEAD: usize = 64;
@@ -35,6 +36,8 @@ pub(crate) enum Connection {
 
 pub(crate) struct Session {
     connection: Connection,
+    /// Whom the client asked for.
+    server_name: Option<Box<str>>,
     /// Ciphertext that came and was not opened yet: never more than a part of a record once
     /// [`Session::advance`] has been at it.
     incoming: Input,
@@ -65,6 +68,7 @@ impl Session {
     pub(crate) fn new(connection: Connection, incoming: Input, buffers: &Buffers) -> Self {
         Self {
             connection,
+            server_name: None,
             incoming,
             plain: buffers.input(),
             outgoing: buffers.input(),
@@ -72,6 +76,33 @@ impl Session {
             is_over: false,
             is_closed: false,
             broken: None,
+        }
+    }
+
+    /// The name in the client's hello.
+    #[must_use]
+    pub(crate) fn asked_for(self, server_name: Option<Box<str>>) -> Self {
+        Self {
+            server_name,
+            ..self
+        }
+    }
+
+    /// What an upstream can be told of it.
+    pub(crate) fn details(&self) -> Details<'_> {
+        let common: &CommonState = match &self.connection {
+            Connection::Server(connection) => connection,
+            Connection::Client(connection) => connection,
+        };
+        let suite = common.negotiated_cipher_suite();
+        Details {
+            authority: self.server_name.as_deref(),
+            alpn: common.alpn_protocol(),
+            unique_id: None,
+            tls: Some(Tls {
+                version: self.version(),
+                cipher: suite.and_then(|suite| openssl_name(suite.suite())),
+            }),
         }
     }
 
@@ -386,6 +417,23 @@ fn seal<D>(
         }
     }
     Ok(taken)
+}
+
+/// Suites as OpenSSL, and so everybody who reads headers, calls them.
+fn openssl_name(suite: CipherSuite) -> Option<&'static str> {
+    use CipherSuite as S;
+    Some(match suite {
+        S::TLS13_AES_128_GCM_SHA256 => "TLS_AES_128_GCM_SHA256",
+        S::TLS13_AES_256_GCM_SHA384 => "TLS_AES_256_GCM_SHA384",
+        S::TLS13_CHACHA20_POLY1305_SHA256 => "TLS_CHACHA20_POLY1305_SHA256",
+        S::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256 => "ECDHE-ECDSA-AES128-GCM-SHA256",
+        S::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384 => "ECDHE-ECDSA-AES256-GCM-SHA384",
+        S::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256 => "ECDHE-ECDSA-CHACHA20-POLY1305",
+        S::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256 => "ECDHE-RSA-AES128-GCM-SHA256",
+        S::TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384 => "ECDHE-RSA-AES256-GCM-SHA384",
+        S::TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256 => "ECDHE-RSA-CHACHA20-POLY1305",
+        _ => return None,
+    })
 }
 
 fn internal(error: impl std::fmt::Display) -> rustls::Error {

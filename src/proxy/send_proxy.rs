@@ -1,0 +1,83 @@
+//! PROXY headers in front of connections to upstreams, for services with `send_proxy`.
+//!
+//! A header speaks of one client, so such a connection serves that client alone: it is never in a pool.
+
+use std::cell::RefCell;
+use std::net::SocketAddr;
+
+use crate::proxy::listen::Ends;
+use crate::proxy::stream::Stream;
+use crate::proxy::timer::Wheel;
+use crate::proxy::upstream::Idle;
+use crate::proxy_header::{Details, Form, Pair, write};
+
+/// The header for an upstream's connection, made for this client.
+///
+/// `server_name`: whom a client asks for whose TLS is not ended here. `id`: of the request that the
+/// connection is made for.
+pub(crate) fn header(
+    form: Form,
+    client: &Stream,
+    ends: Ends,
+    server_name: Option<&str>,
+    id: Option<&[u8]>,
+) -> Vec<u8> {
+    // A listener on all addresses does not say which of them it was.
+    let destination = ends.destination.or_else(|| client.local_addr().ok());
+    let pair = Pair::new(ends.peer, destination.unwrap_or(ends.listener));
+    let mut header = Vec::new();
+    client.with_details(|details| {
+        let details = Details {
+            authority: server_name.or(details.authority),
+            unique_id: id,
+            ..details
+        };
+        write(form, pair, &details, &mut header);
+    });
+    header
+}
+
+/// Connections to upstreams that a client's requests left unused, and that its next ones may have.
+/// Nobody sweeps them: they end with the client's connection, which is idle for some seconds at most.
+#[derive(Default)]
+pub(crate) struct Own(RefCell<Vec<Kept>>);
+
+/// Kept for one client: enough for the upstreams of most services, where requests take turns.
+const MOST: usize = 8;
+
+struct Kept {
+    upstream: SocketAddr,
+    form: Form,
+    idle: Idle,
+}
+
+impl Own {
+    /// As [`Pools::take`](crate::proxy::upstream::Pools::take).
+    pub(crate) fn take(
+        &self,
+        upstream: SocketAddr,
+        form: Form,
+        may_repeat: bool,
+        wheel: &Wheel,
+    ) -> Option<Stream> {
+        let mut all = self.0.borrow_mut();
+        all.retain(|kept| !kept.idle.is_over(wheel));
+        let at = all
+            .iter()
+            .position(|kept| (kept.upstream, kept.form) == (upstream, form))?;
+        all.swap_remove(at).idle.take(may_repeat)
+    }
+
+    /// Keeps a connection whose last answer was read to its end.
+    pub(crate) fn put(&self, upstream: SocketAddr, form: Form, stream: Stream, wheel: &Wheel) {
+        let mut all = self.0.borrow_mut();
+        if all.len() == MOST {
+            all.remove(0);
+        }
+        all.push(Kept {
+            upstream,
+            form,
+            idle: Idle::new(stream, wheel),
+        });
+    }
+}
