@@ -740,3 +740,47 @@ fn no_name_in_the_file_leads_out_of_the_directory_or_hides_another() {
         ],
     );
 }
+
+#[test]
+fn headers_of_the_proxy_protocol_are_sent_where_they_were() {
+    for (words, form) in [
+        ("send-proxy check-send-proxy", Some("v1")),
+        ("send-proxy-v2", Some("v2")),
+        ("send-proxy-v2-ssl", Some("v2-ssl")),
+        ("send-proxy no-send-proxy", None),
+    ] {
+        let (keys, told) =
+            import_of(&PLAIN.replace("10.0.0.1:80", &format!("10.0.0.1:80 {words}")));
+        match form {
+            Some(form) => assert_has(&keys, &[&format!("services/b/send_proxy = {form}\n")]),
+            None => assert!(!keys.contains("send_proxy"), "{keys}"),
+        }
+        assert_has(&told, &["; 0 things"]);
+    }
+    let servers = "10.0.0.1:80 send-proxy\n server t 10.0.0.2:80\n server u 10.0.0.3:80 send-proxy";
+    let (keys, told) = import_of(&PLAIN.replace("10.0.0.1:80", servers));
+    assert_has(
+        &keys,
+        &["upstreams/s = ", "upstreams/u = ", "send_proxy = v1\n"],
+    );
+    assert!(!keys.contains("upstreams/t"), "{keys}");
+    assert_has(
+        &told,
+        &["server t is left out: all of a service", "; 1 things"],
+    );
+}
+
+#[test]
+fn headers_are_taken_from_everybody_where_every_bind_takes_them() {
+    let text = PLAIN.replace(":8080", ":8080 accept-proxy")
+        + "listen t\n mode tcp\n bind :8081 accept-proxy\n server s 10.0.0.1:90\n";
+    let (keys, told) = import_of(&text);
+    assert_has(&keys, &["settings/accept_proxy = 0.0.0.0/0,::/0\n"]);
+    assert_has(
+        &told,
+        &["3: accept-proxy believes whoever connects", "; 2 things"],
+    );
+    let (keys, told) = import_of(&text.replace(":8081 accept-proxy", ":8081"));
+    assert!(!keys.contains("accept_proxy"), "{keys}");
+    assert_has(&told, &["3: accept-proxy of one bind is not", "; 1 things"]);
+}

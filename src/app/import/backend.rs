@@ -15,6 +15,8 @@ pub(super) struct Servers {
     pub(super) upstreams: BTreeMap<String, String>,
     /// What servers say that holds for the service here.
     pub(super) keys: BTreeMap<&'static str, String>,
+    /// Of the first server, once there is one.
+    send_proxy: Option<Option<&'static str>>,
 }
 
 /// What the options of one server, or of `default-server`, say.
@@ -23,6 +25,8 @@ struct Options {
     is_checked: bool,
     weight: Option<String>,
     cookie: Option<String>,
+    /// A value of the key `send_proxy`.
+    send_proxy: Option<&'static str>,
     /// `health_check_*` keys.
     checks: BTreeMap<&'static str, String>,
 }
@@ -48,6 +52,17 @@ impl Servers {
             let Some(address) = address(line, imported).filter(|_| fits) else {
                 continue;
             };
+            // One that does not read headers would take them for a request, and the other way round.
+            if *servers.send_proxy.get_or_insert(own.send_proxy) != own.send_proxy {
+                imported.left(
+                    line.number,
+                    format!(
+                        "server {} is left out: all of a service are sent the same PROXY header, or none",
+                        line.word(1)
+                    ),
+                );
+                continue;
+            }
             match own.is_checked {
                 true => checked += 1,
                 false => unchecked += 1,
@@ -68,6 +83,9 @@ impl Servers {
                 _ => address,
             };
             servers.upstreams.insert(name, address);
+        }
+        if let Some(form) = servers.send_proxy.flatten() {
+            servers.keys.insert("send_proxy", form.to_owned());
         }
         if checked == 0 {
             servers.keys.insert("health_check", "off".to_owned());
@@ -124,7 +142,13 @@ fn options(line: &Line, words: &[String], options: &mut Options, imported: &mut 
             "disabled" => options.weight = Some("0".to_owned()),
             "enabled" => {}
             "id" | "init-addr" => drop(value()),
-            "ssl" | "check-ssl" | "send-proxy" | "send-proxy-v2" | "backup" => {
+            "send-proxy" => options.send_proxy = Some("v1"),
+            "send-proxy-v2" => options.send_proxy = Some("v2"),
+            "send-proxy-v2-ssl" | "send-proxy-v2-ssl-cn" => options.send_proxy = Some("v2-ssl"),
+            "no-send-proxy" | "no-send-proxy-v2" => options.send_proxy = None,
+            // They do where the traffic does.
+            "check-send-proxy" if options.send_proxy.is_some() => {}
+            "ssl" | "check-ssl" | "backup" => {
                 imported.left(
                     line.number,
                     format!(
@@ -137,7 +161,8 @@ fn options(line: &Line, words: &[String], options: &mut Options, imported: &mut 
             "maxconn" | "maxqueue" | "minconn" | "slowstart" | "fastinter" | "downinter"
             | "resolvers" | "resolve-prefer" | "on-marked-down" | "on-marked-up" | "observe"
             | "error-limit" | "on-error" | "addr" | "source" | "track" | "proto"
-            | "check-proto" | "agent-check" | "agent-port" | "agent-inter" | "pool-max-conn" => {
+            | "check-proto" | "agent-check" | "agent-port" | "agent-inter" | "pool-max-conn"
+            | "proxy-v2-options" => {
                 let value = value();
                 imported.left(
                     line.number,

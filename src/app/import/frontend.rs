@@ -45,9 +45,12 @@ impl<'a> Frontend<'a> {
         }
         let mut ports = Vec::new();
         for line in section.all("bind") {
-            let options = line.rest(2).join(" ");
+            let options = bind_options(line);
             // Served without TLS it would be a door that nobody meant to open.
             let is_tls = line.rest(2).iter().any(|word| word == "ssl");
+            if !is_tls {
+                imported.note_bind(line);
+            }
             for written in line.word(1).split(',') {
                 match bind(written) {
                     Some((_, port)) if is_tls => {
@@ -94,6 +97,47 @@ fn is_figures_alone(section: &Section) -> bool {
     let mut words = section.lines.iter().map(|line| line.word(0));
     section.all("stats").next().is_some()
         && !words.any(|word| matches!(word, "server" | "use_backend" | "default_backend"))
+}
+
+const ACCEPT_PROXY: &str = "accept-proxy";
+
+/// What a `bind` says besides its address and `accept-proxy`.
+fn bind_options(line: &Line) -> String {
+    let words = line.rest(2).iter().map(String::as_str);
+    let words: Vec<&str> = words.filter(|word| *word != ACCEPT_PROXY).collect();
+    words.join(" ")
+}
+
+impl Imported {
+    fn note_bind(&mut self, line: &Line) {
+        let accepts = line.rest(2).iter().any(|word| word == ACCEPT_PROXY);
+        self.binds.push((line.number, accepts));
+    }
+}
+
+/// `accept-proxy` is of one `bind` there, and here of all that comes from a network.
+pub(super) fn accept_proxy(imported: &mut Imported) {
+    let (with, without): (Vec<_>, Vec<_>) = std::mem::take(&mut imported.binds)
+        .into_iter()
+        .partition(|(_, accepts)| *accepts);
+    if !with.is_empty() && without.is_empty() {
+        imported.key("settings/accept_proxy", "0.0.0.0/0,::/0");
+    }
+    for (number, _) in with {
+        imported.left(
+            number,
+            match without.is_empty() {
+                true => {
+                    "accept-proxy believes whoever connects; name the networks of the proxies alone in \
+                     settings/accept_proxy"
+                }
+                false => {
+                    "accept-proxy of one bind is not carried over; name the networks of the proxies in \
+                     settings/accept_proxy, for all listeners"
+                }
+            },
+        );
+    }
 }
 
 /// `:80`, `*:80`, `10.0.0.1:80`, `[::]:80`.
@@ -159,7 +203,7 @@ pub(super) fn tcp(section: &Section, file: &File<'_>, imported: &mut Imported) {
     }
     let mut count = 0;
     for line in section.all("bind") {
-        let options = line.rest(2).join(" ");
+        let options = bind_options(line);
         if line.rest(2).iter().any(|word| word == "ssl") {
             // Without TLS it would be a door that nobody meant to open.
             imported.left(
@@ -168,6 +212,7 @@ pub(super) fn tcp(section: &Section, file: &File<'_>, imported: &mut Imported) {
             );
             continue;
         }
+        imported.note_bind(line);
         if !options.is_empty() {
             imported.left(
                 line.number,

@@ -54,6 +54,8 @@ struct Imported {
     doors: Vec<SocketAddr>,
     /// What is not the same as it was, by line.
     left: Vec<Left>,
+    /// Lines of listeners, and whether they take PROXY headers.
+    binds: Vec<(usize, bool)>,
 }
 
 /// Something that could not be carried over.

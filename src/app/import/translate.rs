@@ -39,6 +39,7 @@ pub(super) fn translate(text: &str) -> Imported {
         .filter_map(|section| Frontend::new(section, &mut imported))
         .collect();
     frontend::http(&http, &file, &mut imported);
+    frontend::accept_proxy(&mut imported);
     access_log(&sections, &mut imported);
     untold_defaults(&sections, &mut imported);
     for section in file.unused(&imported) {
