@@ -24,6 +24,7 @@ use userlist::{Entry, LINES, entry};
 const SECRETS: &str = "basic_auth_secrets";
 const REALM: &str = "basic_auth_realm";
 const FORWARD: &str = "basic_auth_forward";
+pub(super) const AUTH_FIELDS: &[&str] = &[SECRETS, REALM, FORWARD];
 
 const USERS_PER_SERVICE: usize = 10_000;
 const REALM_BYTES: usize = 200;

@@ -8,9 +8,11 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use super::address::{Query, host, path};
+use super::auth::AUTH_FIELDS;
 use super::fields::Fields;
 use super::haproxy::{self, LineProblem};
 use super::host_regex::HostRegex;
+use super::service::NEEDS_REQUESTS;
 use super::unit::{Compat, HostPattern, HttpRoutes, Passthrough, PathPattern, RouteCondition};
 use super::values::{self, Problem};
 use crate::diag::quoted;
@@ -44,33 +46,6 @@ pub(super) fn routes(fields: &mut Fields<'_>, compat: Compat) -> HttpRoutes {
     }
 }
 
-/// What can only be done by who reads requests.
-const NEEDS_REQUESTS: &[&str] = &[
-    "virtual_path",
-    "keep_virtual_path",
-    "context_root_rewrite",
-    "match",
-    "default",
-    "redirects",
-    "redirect_code",
-    "force_ssl",
-    "force_ssl_port",
-    "force_ssl_code",
-    "hsts",
-    "request_headers",
-    "response_headers",
-    "pass_host_header",
-    "max_body_size",
-    "maintenance",
-    "error_pages",
-    "cookie",
-    "cookie_value",
-    "sticky_session_cookie",
-    "basic_auth_secrets",
-    "basic_auth_realm",
-    "basic_auth_forward",
-];
-
 fn passthrough(fields: &mut Fields<'_>, names_hosts: bool) -> Option<Passthrough> {
     let word = fields.read("ssl_passthrough", |text| match text {
         "unknown" => Ok(Some(Passthrough::Unknown)),
@@ -85,7 +60,7 @@ fn passthrough(fields: &mut Fields<'_>, names_hosts: bool) -> Option<Passthrough
             "set virtual_hosts: connections are told apart by the name that they ask for",
         );
     }
-    for field in NEEDS_REQUESTS {
+    for field in NEEDS_REQUESTS.iter().chain(AUTH_FIELDS) {
         if fields.is_set(field) || (*field == "cookie" && fields.place(field).is_some()) {
             fields.error(
                 "conflict",

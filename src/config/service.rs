@@ -77,15 +77,20 @@ pub const SERVICE_FIELDS: &[&str] = &[
 pub(super) const DEFAULT_EXTERNAL_PORT: u16 = 5000;
 pub(super) const UPSTREAMS_PER_SERVICE: usize = 10_000;
 
-/// Fields that say nothing in the other mode.
-const HTTP_ONLY: &[&str] = &[
+/// What tells HTTP services apart, whoever reads their requests.
+const HTTP_ROUTING: &[&str] = &[
     "virtual_hosts",
     "virtual_host_regex",
+    "priority",
+    "ssl_passthrough",
+];
+/// What can only be done by who reads requests. Passwords are a matter of their own: a service that asks
+/// for them where nobody can is closed.
+pub(super) const NEEDS_REQUESTS: &[&str] = &[
     "virtual_path",
     "keep_virtual_path",
     "context_root_rewrite",
     "match",
-    "priority",
     "default",
     "redirects",
     "redirect_code",
@@ -93,7 +98,6 @@ const HTTP_ONLY: &[&str] = &[
     "force_ssl_port",
     "force_ssl_code",
     "hsts",
-    "ssl_passthrough",
     "request_headers",
     "response_headers",
     "pass_host_header",
@@ -211,11 +215,11 @@ fn word_of_mode(fields: &mut Fields<'_>) -> Word {
         return Word::Http;
     }
     let word = word.unwrap_or(Word::Http);
-    let (unused, mode, other) = match word {
-        Word::Http => (TCP_ONLY, "http", "tcp"),
-        Word::Tcp => (HTTP_ONLY, "tcp", "http"),
+    let (unused, mode, other): (&[&[&str]], _, _) = match word {
+        Word::Http => (&[TCP_ONLY], "http", "tcp"),
+        Word::Tcp => (&[HTTP_ROUTING, NEEDS_REQUESTS], "tcp", "http"),
     };
-    for field in unused {
+    for field in unused.iter().copied().flatten() {
         // An empty `cookie` says something in the other mode.
         if fields.is_set(field) || (*field == "cookie" && fields.place(field).is_some()) {
             fields.warn(
