@@ -7,7 +7,7 @@ ETCD_NEEDS="etcd:etcd-server etcdctl:etcd-client"
 TEST_NEEDS="curl:curl python3:python3 openssl:openssl mkfifo:coreutils haproxy:haproxy nginx:nginx-light \
 apache2:apache2 varnishtest:varnish chromium:chromium htpasswd:apache2-utils perl:perl \
 /usr/lib/python3/dist-packages/requests:python3-requests"
-BENCH_NEEDS="haproxy:haproxy nginx:nginx wrk:wrk h2load:nghttp2-client taskset:util-linux python3:python3 curl:curl"
+BENCH_NEEDS="haproxy:haproxy nginx:nginx wrk:wrk h2load:nghttp2-client taskset:util-linux python3:python3 curl:curl openssl:openssl"
 
 # need WHAT:PACKAGE...: installs each PACKAGE whose WHAT, a command or a file, is not there.
 need() {
