@@ -9,15 +9,18 @@ use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use rustix::time::{ClockId, Timespec};
 
 /// How coarse: also the price of an idle worker, which wakes up this often while deadlines wait.
 pub(crate) const TICK: Duration = Duration::from_millis(20);
+const TICK_NANOS: u64 = TICK.as_nanos() as u64;
 
 /// Places of the wheel; what lies further ahead goes round.
 const PLACES: usize = 512;
 
-/// A jump beyond this many ticks is time in which nothing of this worker ran: see [`Wheel::turn`].
+/// A jump beyond this many ticks is time in which nothing of this worker ran: see [`Wheel::tick`].
 const STALL: u64 = 10;
 
 const NEVER: u64 = u64::MAX;
@@ -26,11 +29,41 @@ const NEVER: u64 = u64::MAX;
 const CUT: u64 = 0;
 
 pub(crate) struct Wheel {
-    /// Moves ahead by what was lost in stalls.
-    start: Cell<Instant>,
+    clock: Clock,
+    /// By the clock. Moves ahead by what was lost in stalls.
+    start: Cell<u64>,
     /// Ticks since `start` that have been turned.
     now: Cell<u64>,
     places: RefCell<Vec<Vec<Rc<Slot>>>>,
+}
+
+/// The kernel's coarse clock: read in a few nanoseconds, since every arming reads it.
+struct Clock {
+    /// For how long it stands still.
+    step: u64,
+}
+
+impl Clock {
+    fn new() -> Self {
+        Self {
+            step: nanos(rustix::time::clock_getres(ClockId::MonotonicCoarse)),
+        }
+    }
+
+    /// Nanoseconds since some moment: the true time is this or up to a step later.
+    fn now(&self) -> u64 {
+        nanos(rustix::time::clock_gettime(ClockId::MonotonicCoarse))
+    }
+
+    /// The true time is this or up to a step earlier.
+    fn latest(&self) -> u64 {
+        self.now() + self.step
+    }
+}
+
+fn nanos(time: Timespec) -> u64 {
+    // Monotonic time is not negative, and 64 bits of it are five hundred years.
+    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
 }
 
 /// One waiter's deadline. Not `Clone`: each belongs to one task.
@@ -51,8 +84,10 @@ struct Slot {
 
 impl Wheel {
     pub(crate) fn new() -> Rc<Self> {
+        let clock = Clock::new();
         Rc::new(Self {
-            start: Cell::new(Instant::now()),
+            start: Cell::new(clock.now()),
+            clock,
             now: Cell::new(0),
             places: RefCell::new((0..PLACES).map(|_| Vec::new()).collect()),
         })
@@ -70,19 +105,27 @@ impl Wheel {
         }
     }
 
-    /// Turns to the present, waking whoever is due. Call about every [`TICK`].
+    /// The tick of a `time` about now, whether it was turned yet or not.
     ///
     /// A process that was stopped, or a machine that slept, finds new connections and answers before
-    /// it comes to turning, and arms deadlines from a present that is long past. They would all
-    /// expire at once, so time in which nothing ran counts for nobody.
-    pub(crate) fn turn(&self) {
-        let mut target = (self.start.get().elapsed().as_millis() / TICK.as_millis()) as u64;
-        let lost = target.saturating_sub(self.now.get() + STALL);
+    /// it comes to turning. Deadlines armed before would all expire at once, so time in which nothing
+    /// ran counts for nobody.
+    fn tick(&self, time: u64) -> u64 {
+        let ticks = time.saturating_sub(self.start.get()) / TICK_NANOS;
+        let lost = ticks.saturating_sub(self.now.get() + STALL);
         if lost > 0 {
-            let lost_time = Duration::from_millis(lost.saturating_mul(TICK.as_millis() as u64));
-            self.start.set(self.start.get() + lost_time);
-            target -= lost;
+            let start = self
+                .start
+                .get()
+                .saturating_add(lost.saturating_mul(TICK_NANOS));
+            self.start.set(start);
         }
+        ticks - lost
+    }
+
+    /// Turns to the present, waking whoever is due. Call about every [`TICK`].
+    pub(crate) fn turn(&self) {
+        let target = self.tick(self.clock.now());
         while self.now.get() < target {
             let now = self.now.get() + 1;
             self.now.set(now);
@@ -139,11 +182,11 @@ impl Deadline {
             return;
         }
         let ticks = after.as_millis().div_ceil(TICK.as_millis()) as u64;
-        // One more: the present tick has begun already.
-        let due = self
-            .wheel
-            .now
-            .get()
+        let wheel = &self.wheel;
+        // By the clock: a worker that was kept from turning would give less than was asked for. One
+        // more: the present tick has begun already.
+        let due = wheel
+            .tick(wheel.clock.latest())
             .saturating_add(ticks.max(1) + 1)
             .min(NEVER - 1);
         self.slot.due.set(due);
@@ -227,6 +270,8 @@ impl Drop for Deadline {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Instant;
+
     use super::*;
 
     fn run(f: impl AsyncFnOnce(Rc<Wheel>)) {
@@ -302,7 +347,7 @@ mod tests {
         kept.arm(Duration::from_secs(3600));
         for _ in 0..PLACES as u64 / STALL + 1 {
             // As if so many ticks had passed.
-            wheel.start.set(wheel.start.get() - TICK * STALL as u32);
+            wheel.start.set(wheel.start.get() - TICK_NANOS * STALL);
             wheel.turn();
         }
         let filed: usize = wheel.places.borrow().iter().map(Vec::len).sum();
@@ -313,14 +358,30 @@ mod tests {
     fn what_is_armed_after_a_stall_has_its_time() {
         let wheel = Wheel::new();
         // As if nothing had run for a minute.
-        wheel.start.set(Instant::now() - Duration::from_secs(60));
+        wheel.start.set(wheel.start.get() - 3000 * TICK_NANOS);
         let deadline = wheel.deadline();
         deadline.arm(Duration::from_secs(5));
         wheel.turn();
         let mut cx = Context::from_waker(Waker::noop());
         assert!(deadline.poll_expired(&mut cx).is_pending());
         let due_in = deadline.slot.due.get() - wheel.now.get();
-        assert!(due_in * TICK.as_millis() as u64 >= 4_800, "{due_in} ticks");
+        assert!(due_in * TICK.as_millis() as u64 >= 5_000, "{due_in} ticks");
+    }
+
+    #[test]
+    fn what_is_armed_before_a_late_turn_has_its_time() {
+        for late in [1, 3, STALL] {
+            let wheel = Wheel::new();
+            // As if the worker had been kept from turning for so long.
+            wheel.start.set(wheel.start.get() - late * TICK_NANOS);
+            let deadline = wheel.deadline();
+            deadline.arm(TICK * 2);
+            wheel.turn();
+            let mut cx = Context::from_waker(Waker::noop());
+            assert!(deadline.poll_expired(&mut cx).is_pending());
+            let due_in = deadline.slot.due.get() - wheel.now.get();
+            assert!(due_in >= 2, "{due_in} ticks after {late}");
+        }
     }
 
     #[test]
