@@ -60,6 +60,11 @@ impl<'a> Fields<'a> {
         fields
     }
 
+    /// Whether a field says something here: an empty `cookie` does.
+    pub(super) fn says(&self, name: &str) -> bool {
+        self.is_set(name) || (name == "cookie" && self.place(name).is_some())
+    }
+
     /// The text of a field, trimmed; `None` if it is not set or no text.
     pub(super) fn text(&mut self, name: &str) -> Option<Written<'a>> {
         let text = self.verbatim(name)?.trim();

@@ -61,7 +61,7 @@ fn passthrough(fields: &mut Fields<'_>, names_hosts: bool) -> Option<Passthrough
         );
     }
     for field in NEEDS_REQUESTS.iter().chain(AUTH_FIELDS) {
-        if fields.is_set(field) || (*field == "cookie" && fields.place(field).is_some()) {
+        if fields.says(field) {
             fields.error(
                 "conflict",
                 field,

@@ -220,8 +220,7 @@ fn word_of_mode(fields: &mut Fields<'_>) -> Word {
         Word::Tcp => (&[HTTP_ROUTING, NEEDS_REQUESTS], "tcp", "http"),
     };
     for field in unused.iter().copied().flatten() {
-        // An empty `cookie` says something in the other mode.
-        if fields.is_set(field) || (*field == "cookie" && fields.place(field).is_some()) {
+        if fields.says(field) {
             fields.warn(
                 "unused-field",
                 field,

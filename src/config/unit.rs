@@ -377,7 +377,7 @@ pub struct InfoHeaders {
 pub struct Timeouts {
     /// `timeout_head`, 5 s: first byte to the end of a request head. 408.
     pub head: Duration,
-    /// `timeout_handshake`, 10 s: first byte to the end of a TLS handshake with a client.
+    /// `timeout_handshake`, 10 s: a client's connection to the end of its TLS handshake.
     pub handshake: Duration,
     /// `timeout_idle`, 10 s: a kept-alive connection without a request.
     pub idle: Duration,
