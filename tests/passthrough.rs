@@ -127,6 +127,30 @@ fn unknown_names_go_where_they_are_wanted_and_known_ones_do_not() {
 }
 
 #[test]
+fn what_is_no_hello_is_nobodys_connection() {
+    let here = Origin::saying("here");
+    let own = Own::new("own.test", "own");
+    let pointsman = builder(&here)
+        .service(&own.service("own", "unknown"))
+        .start();
+    for garbage in [
+        &b"GET / HTTP/1.1\r\nHost: x.test\r\n\r\n"[..],
+        b"\x80\x2e\x01\x03\x01",
+        &[0; 600],
+    ] {
+        let mut client = Client::connect(pointsman.https());
+        client.send(garbage);
+        let answer = client.all_to_the_end();
+        assert_eq!(
+            answer.first(),
+            Some(&21),
+            "an alert for {garbage:?}: {answer:?}"
+        );
+    }
+    own.origin.assert_saw_nothing();
+}
+
+#[test]
 fn without_a_taker_unknown_names_see_the_default_certificate_or_an_alert() {
     let here = Origin::saying("here");
     let pointsman = builder(&here).start();

@@ -297,6 +297,11 @@ fn beyond_the_limit_of_handshakes_the_oldest_gives_way() {
         .start();
     let mut idle: Vec<_> = (0..4).map(|_| Client::connect(pointsman.https())).collect();
     idle.remove(0).assert_closed();
+    wait_until("the log to say why", || {
+        pointsman
+            .log()
+            .contains("there were too many, and it was the oldest")
+    });
     for client in &mut idle {
         assert!(client.is_silent_for(Duration::from_millis(50)));
     }

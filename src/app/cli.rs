@@ -302,7 +302,7 @@ pub struct SettingArgs {
     /// From the first byte of a request head to its end [default: 5s]
     #[arg(long, env = "LB_TIMEOUT_HEAD", value_name = "DURATION")]
     pub timeout_head: Option<String>,
-    /// From the first byte of a client's TLS handshake to its end [default: 10s]
+    /// From a client's connection to the end of its TLS handshake [default: 10s]
     #[arg(long, env = "LB_TIMEOUT_HANDSHAKE", value_name = "DURATION")]
     pub timeout_handshake: Option<String>,
     /// A kept connection without a request [default: 10s]

@@ -4,9 +4,11 @@ use std::cell::RefCell;
 use std::ops::{Deref, DerefMut};
 use std::rc::Rc;
 
-/// Bytes of one buffer: the largest head by default, enough for one read of a body, and a little more
-/// than that for what a TLS record adds to its bytes.
-pub(crate) const BUFFER_SIZE: usize = 16 * 1024 + 512;
+/// What one read takes at most: the largest head by default, and what fits into one TLS record.
+pub(crate) const READ_SIZE: usize = 16 * 1024;
+
+/// Bytes of one buffer: a read, and what TLS adds to it.
+pub(crate) const BUFFER_SIZE: usize = READ_SIZE + 512;
 
 /// Buffers of each kind kept for the next lease; more go back to the allocator.
 const KEPT: usize = 256;

@@ -51,7 +51,8 @@ impl Facts for Known<'_> {
     }
 
     fn is_tls(&self) -> bool {
-        !self.server_name.is_empty()
+        // None that ends here, as in HAProxy.
+        false
     }
 
     fn request_id(&self) -> &[u8] {

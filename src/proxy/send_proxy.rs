@@ -38,7 +38,8 @@ pub(crate) fn header(
 }
 
 /// Connections to upstreams that a client's requests left unused, and that its next ones may have.
-/// Nobody sweeps them: they end with the client's connection, which is idle for some seconds at most.
+/// Nobody sweeps them: they end with the client's connection, which is idle for some seconds at most, or
+/// when it becomes a tunnel.
 #[derive(Default)]
 pub(crate) struct Own(RefCell<Vec<Kept>>);
 
@@ -52,6 +53,11 @@ struct Kept {
 }
 
 impl Own {
+    /// There will be no more requests.
+    pub(crate) fn clear(&self) {
+        self.0.take();
+    }
+
     /// As [`Pools::take`](crate::proxy::upstream::Pools::take).
     pub(crate) fn take(
         &self,

@@ -8,10 +8,11 @@ use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use tokio::net::TcpStream;
 
+use crate::proxy::buffers::READ_SIZE;
 use crate::proxy::io as socket;
 use crate::proxy::tls::Session;
 use crate::proxy_header::Details;
@@ -83,7 +84,11 @@ impl Stream {
         buf: &mut [u8],
     ) -> Poll<io::Result<usize>> {
         match &self.session {
-            None => socket::poll_read(&self.socket, cx, buf),
+            None => {
+                // No more than goes on as one record, should the other side have a session.
+                let most = buf.len().min(READ_SIZE);
+                socket::poll_read(&self.socket, cx, &mut buf[..most])
+            }
             Some(session) => session.borrow_mut().poll_read(&self.socket, cx, buf),
         }
     }
@@ -106,6 +111,7 @@ impl Stream {
     }
 
     pub(crate) async fn write_all(&self, mut buf: &[u8]) -> io::Result<()> {
+        let _whole = WholeOrBroken(self);
         while !buf.is_empty() {
             let n = poll_fn(|cx| self.poll_write(cx, buf)).await?;
             buf = &buf[n..];
@@ -115,6 +121,7 @@ impl Stream {
 
     /// Writes two pieces as one, in one system call as long as the socket takes them.
     pub(crate) async fn write_both(&self, mut a: &[u8], b: &[u8]) -> io::Result<()> {
+        let _whole = WholeOrBroken(self);
         while !a.is_empty() && !b.is_empty() {
             let n = poll_fn(|cx| match &self.session {
                 None => socket::poll_write_both(&self.socket, cx, a, b),
@@ -155,10 +162,11 @@ impl Stream {
         .await
     }
 
-    /// Ends our direction; the peer may go on.
-    pub(crate) fn shutdown_write(&self) {
-        self.end();
+    /// Ends our direction; the peer may go on. Ready when it was told.
+    pub(crate) fn poll_shutdown_write(&self, cx: &mut Context<'_>) -> Poll<()> {
+        ready!(self.poll_end(cx));
         socket::shutdown_write(&self.socket);
+        Poll::Ready(())
     }
 
     /// Ends our direction in the middle of what was being said.
@@ -166,11 +174,24 @@ impl Stream {
         socket::shutdown_write(&self.socket);
     }
 
-    /// Tells the peer that everything was said, before the connection is closed. A session that ends
-    /// without this was cut off.
-    pub(crate) fn end(&self) {
-        if let Some(session) = &self.session {
-            session.borrow_mut().close(&self.socket);
+    /// Tells the peer that everything was said, before the connection is closed; a socket alone has
+    /// nothing to tell. A session that ends without this was cut off.
+    pub(crate) fn poll_end(&self, cx: &mut Context<'_>) -> Poll<()> {
+        match &self.session {
+            None => Poll::Ready(()),
+            Some(session) => session.borrow_mut().poll_close(&self.socket, cx),
+        }
+    }
+}
+
+/// While some bytes are written. A session of which somebody stopped writing in the middle says nothing
+/// more: it could not tell the rest of them from what is written next.
+struct WholeOrBroken<'a>(&'a Stream);
+
+impl Drop for WholeOrBroken<'_> {
+    fn drop(&mut self) {
+        if let Some(session) = &self.0.session {
+            session.borrow_mut().abandon_write();
         }
     }
 }

@@ -125,8 +125,8 @@ pub(crate) async fn forward(
         &client,
         &upstream,
         Early {
-            to_upstream: early.as_ref().map_or(b"", Input::filled),
-            to_client: b"",
+            to_upstream: early,
+            to_client: None,
         },
         idle,
         &deadline,

@@ -205,8 +205,11 @@ impl Deadline {
         self.slot.due.get() == CUT
     }
 
+    /// Leaves a cut as it is.
     pub(crate) fn disarm(&self) {
-        self.slot.due.set(NEVER);
+        if !self.is_cut() {
+            self.slot.due.set(NEVER);
+        }
     }
 
     /// Ready when it has passed; registers the task otherwise.

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use tokio::net::TcpStream;
 
-use crate::proxy::buffers::{BUFFER_SIZE, Buffers, Input};
+use crate::proxy::buffers::{Buffers, Input, READ_SIZE};
 use crate::proxy::pipe::{Pipe, Pipes};
 use crate::proxy::stream::Stream;
 use crate::proxy::timer::Deadline;
@@ -59,7 +59,7 @@ pub(crate) struct Lender<'a> {
 pub(crate) async fn tunnel(
     client: &Stream,
     upstream: &Stream,
-    early: Early<'_>,
+    early: Early,
     idle: Duration,
     deadline: &Deadline,
     lender: Lender<'_>,
@@ -85,12 +85,14 @@ pub(crate) async fn tunnel(
         };
         if up_done && down_done {
             // No socket has to be told, both are closed next; a session has.
-            up.to.end();
-            down.to.end();
-            return Poll::Ready(End::Finished);
+            let (up_told, down_told) = (up.to.poll_end(cx), down.to.poll_end(cx));
+            if up_told.is_ready() && down_told.is_ready() {
+                return Poll::Ready(End::Finished);
+            }
+        } else {
+            up.pass_end(cx);
+            down.pass_end(cx);
         }
-        up.pass_end();
-        down.pass_end();
         if up.moved + down.moved > moved {
             deadline.arm(idle);
         }
@@ -110,9 +112,9 @@ pub(crate) async fn tunnel(
 
 /// Bytes that were read before the tunnel stood and belong into it.
 #[derive(Default)]
-pub(crate) struct Early<'a> {
-    pub(crate) to_upstream: &'a [u8],
-    pub(crate) to_client: &'a [u8],
+pub(crate) struct Early {
+    pub(crate) to_upstream: Option<Input>,
+    pub(crate) to_client: Option<Input>,
 }
 
 /// One direction.
@@ -151,15 +153,10 @@ impl<'a> Sockets<'a> {
 }
 
 impl<'a> Flow<'a> {
-    fn new(from: &'a Stream, to: &'a Stream, early: &[u8], lender: &'a Lender<'a>) -> Self {
-        let carried = if early.is_empty() {
-            Carried::Nothing
-        } else {
-            let mut buffer = lender.buffers.input();
-            buffer.grow(early.len());
-            buffer.room()[..early.len()].copy_from_slice(early);
-            buffer.add(early.len());
-            Carried::Buffer(buffer)
+    fn new(from: &'a Stream, to: &'a Stream, early: Option<Input>, lender: &'a Lender<'a>) -> Self {
+        let carried = match early {
+            Some(buffer) if !buffer.is_empty() => Carried::Buffer(buffer),
+            _ => Carried::Nothing,
         };
         Self {
             from,
@@ -229,7 +226,7 @@ impl<'a> Flow<'a> {
         if n == 0 {
             self.end();
         } else {
-            self.bulk = n == BUFFER_SIZE;
+            self.bulk = n == READ_SIZE;
             buffer.add(n);
             self.carried = Carried::Buffer(buffer);
         }
@@ -261,7 +258,7 @@ impl<'a> Flow<'a> {
                 self.end();
             }
             // Small again, such as questions and answers after a large result: copying is cheaper.
-            Ok(n) => self.bulk = n >= BUFFER_SIZE,
+            Ok(n) => self.bulk = n >= READ_SIZE,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 self.carried = Carried::Nothing;
             }
@@ -275,10 +272,9 @@ impl<'a> Flow<'a> {
     }
 
     /// Tells the other side, once, that nothing more comes from here.
-    fn pass_end(&mut self) {
+    fn pass_end(&mut self, cx: &mut Context<'_>) {
         if self.ended && !self.end_passed {
-            self.end_passed = true;
-            self.to.shutdown_write();
+            self.end_passed = self.to.poll_shutdown_write(cx).is_ready();
         }
     }
 }

@@ -110,7 +110,7 @@ pub(crate) async fn serve(worker: Counted, stream: Stream, ends: Ends) {
         if input.is_empty() {
             input.park();
             if !client.wait_for_request(is_first).await {
-                return client.stream.end();
+                return client.end().await;
             }
         }
         is_first = false;
@@ -119,11 +119,12 @@ pub(crate) async fn serve(worker: Counted, stream: Stream, ends: Ends) {
             Next::Keep => {}
             // Bytes that nobody will read would make the close a reset.
             Next::Close if input.is_empty() && client.stream.is_silent() => {
-                return client.stream.end();
+                return client.end().await;
             }
             Next::Cut if input.is_empty() && client.stream.is_silent() => return,
             Next::Close | Next::Linger => {
-                client.stream.shutdown_write();
+                let told = poll_fn(|cx| client.stream.poll_shutdown_write(cx));
+                let _ = client.deadline.limit(LINGER, told).await;
                 return client.linger(input).await;
             }
             Next::Cut => {
@@ -186,6 +187,14 @@ impl Client {
         match said.last() {
             Some(said) if is_trusted => said.eq_ignore_ascii_case(b"https"),
             _ => self.stream.is_tls(),
+        }
+    }
+
+    /// Says so where it can be said, before the connection is closed.
+    async fn end(&self) {
+        if self.stream.is_tls() {
+            let told = poll_fn(|cx| self.stream.poll_end(cx));
+            let _ = self.deadline.limit(LINGER, told).await;
         }
     }
 

@@ -222,8 +222,12 @@ impl Exchange<'_> {
                 Ok(())
             }
             _ => {
+                // Nothing that is written now would be read as what it is.
                 self.client.trace.stop(Cause::ClientTimeout);
-                failed(408, "client takes no answer")
+                Err(Attempt::Answered {
+                    next: Next::Cut,
+                    reuse: false,
+                })
             }
         }
     }

@@ -49,8 +49,10 @@ impl Client {
                     connection: ClientConnection::Close,
                     ..Answer::default()
                 };
-                self.answer(answer).await;
-                Next::Linger
+                match self.answer(answer).await {
+                    true => Next::Linger,
+                    false => Next::Cut,
+                }
             }
         };
         self.trace.finish();
@@ -258,7 +260,10 @@ impl Client {
                 let service = service.clone();
                 // A tunnel may live for days: it keeps its service, not its generation.
                 drop(pinned);
-                self.tunnel(&service, switched, waits.tunnel, input).await;
+                // Nor does it hold what only requests have a use for.
+                self.own.clear();
+                let early = std::mem::replace(input, self.worker.buffers.input());
+                self.tunnel(&service, switched, waits.tunnel, early).await;
                 drop(place);
                 // Each end was passed on as it came.
                 Next::Cut
@@ -268,7 +273,7 @@ impl Client {
     }
 
     /// Passes bytes both ways until the connection ends.
-    async fn tunnel(&self, service: &Service, switched: Switched, idle: Duration, input: &Input) {
+    async fn tunnel(&self, service: &Service, switched: Switched, idle: Duration, input: Input) {
         let Switched {
             upstream,
             early,
@@ -283,8 +288,8 @@ impl Client {
             pipes: &worker.pipes,
         };
         let waiting = Early {
-            to_upstream: input.filled(),
-            to_client: early.filled(),
+            to_upstream: Some(input),
+            to_client: Some(early),
         };
         let ended = tunnel(
             &self.stream,
@@ -365,8 +370,10 @@ impl Client {
                     request_id: Some(id.as_bytes()),
                     ..Answer::default()
                 };
-                self.answer(answer).await;
-                return Next::Linger;
+                return match self.answer(answer).await {
+                    true => Next::Linger,
+                    false => Next::Cut,
+                };
             }
             Blame::Upstream => {
                 service.state.record(balance::Outcome::UpstreamFailure);

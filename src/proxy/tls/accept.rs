@@ -30,12 +30,21 @@ pub(crate) async fn serve(worker: Counted, socket: TcpStream, ends: Ends) {
             let Passed {
                 socket,
                 service,
-                hello,
+                server_name,
                 early,
             } = *passed;
-            let server_name = hello.server_name.as_deref().unwrap_or_default();
+            let server_name = server_name.as_deref().unwrap_or_default();
             let known = Known { ends, server_name };
-            tcp::forward(worker, socket.into(), ends, service, known, Some(early)).await;
+            // Boxed: connections with a session of ours would pay for what a tunnel remembers.
+            Box::pin(tcp::forward(
+                worker,
+                socket.into(),
+                ends,
+                service,
+                known,
+                Some(early),
+            ))
+            .await;
         }
         Err(failure) => worker.note_failure(ends, &failure),
     }
@@ -50,7 +59,7 @@ enum Accepted {
 struct Passed {
     socket: TcpStream,
     service: Arc<Service>,
-    hello: Hello,
+    server_name: Option<Box<str>>,
     /// What was read of it.
     early: Input,
 }
@@ -81,30 +90,30 @@ async fn shake(
     let mut early = worker.buffers.input();
     let hello = read_hello(&socket, &mut early).await?;
     let pinned = worker.view.pin();
-    let server_name = hello.server_name.as_deref();
+    let is_read = hello.is_some();
+    let server_name = hello.and_then(|hello| hello.server_name);
     let known = Known {
         ends,
-        server_name: server_name.unwrap_or_default(),
+        server_name: server_name.as_deref().unwrap_or_default(),
     };
-    if let Some(service) = pinned.plan.passthrough(server_name, &known) {
+    if is_read && let Some(service) = pinned.plan.passthrough(server_name.as_deref(), &known) {
         return Ok(Accepted::Passed(Box::new(Passed {
             service: service.clone(),
             socket,
-            hello,
+            server_name,
             early,
         })));
     }
     let connection = pinned.tls.connection().map_err(HandshakeError::Tls)?;
     drop(pinned);
-    let mut session = Session::new(Connection::Server(connection), early, &worker.buffers)
-        .asked_for(hello.server_name);
+    let mut session =
+        Session::new(Connection::Server(connection), early, &worker.buffers).asked_for(server_name);
     poll_fn(|cx| session.poll_handshake(&socket, cx)).await?;
     Ok(Accepted::Session(Stream::secured(socket, session)))
 }
 
-/// What cannot be read here counts as asking for nobody: the session reads it again, and says best
-/// what is wrong with it.
-async fn read_hello(socket: &TcpStream, early: &mut Input) -> io::Result<Hello> {
+/// `None`: it cannot be read here. The session reads it again, and says best what is wrong with it.
+async fn read_hello(socket: &TcpStream, early: &mut Input) -> io::Result<Option<Hello>> {
     let mut reader = Reader::default();
     loop {
         if early.is_empty() {
@@ -118,8 +127,8 @@ async fn read_hello(socket: &TcpStream, early: &mut Input) -> io::Result<Hello> 
         early.add(n);
         match reader.read(early.filled()) {
             Ok(None) => {}
-            Ok(Some(hello)) => return Ok(hello),
-            Err(NoHello(_)) => return Ok(Hello::default()),
+            Ok(hello) => return Ok(hello),
+            Err(NoHello(_)) => return Ok(None),
         }
     }
 }

@@ -17,15 +17,15 @@ use crate::proxy::buffers::{Buffers, Input};
 use crate::proxy::io::{poll_read, poll_write, try_write};
 use crate::proxy_header::{Details, Tls};
 
-/// What a record adds to its bytes, at most: header, explicit nonce, content type, tag.
-const RECORD_OVERHEAD: usize = 64;
+/// The longest record's bytes (RFC 8446, 5.1). More in one call would become two.
+const RECORD: usize = 16 * 1024;
+
+/// What may stand beside them: a record's own header, nonce and tag, and before it an answer to new keys
+/// of the peer's and new keys of our own.
+const OVERHEAD: usize = 128;
 
 /// Handshake messages may be longer than a record; 64 KiB is where `rustls` gives up on one.
 const MAX_INCOMING: usize = 80 * 1024;
-
-/// Our own messages wait for room in the socket up to this; then nothing is read that could make
-/// more of them.
-const MAX_BACKLOG: usize = 64 * 1024;
 
 /// Our side of a connection, as `rustls` names them.
 pub(crate) enum Connection {
@@ -155,15 +155,14 @@ impl Session {
             if let Some(kind) = self.broken {
                 return Poll::Ready(Err(kind.into()));
             }
-            // What the peer made us say must not wait for the caller's next word. What the caller
-            // said is its own to push.
+            // What the peer made us say must not wait for the caller's next word; it cannot make us say
+            // much, since an answer to new keys is due once, until it is said. What the caller said,
+            // and our end, are its own to push.
             if self.sealed == 0
+                && !self.is_closed
                 && let Poll::Ready(Err(error)) = self.poll_flush(socket, cx)
             {
                 return Poll::Ready(Err(error));
-            }
-            if self.outgoing.filled().len() > MAX_BACKLOG {
-                return Poll::Pending;
             }
             if self.incoming.is_empty() {
                 // No buffer is held while nothing comes.
@@ -190,6 +189,7 @@ impl Session {
         buf[..n].copy_from_slice(&self.plain.filled()[..n]);
         self.plain.consume(n);
         self.plain.park();
+        self.incoming.park();
         Poll::Ready(Ok(n))
     }
 
@@ -248,14 +248,24 @@ impl Session {
         self.incoming.is_empty()
     }
 
-    /// Says that nothing more comes from us, as far as the socket takes it at once.
-    pub(crate) fn close(&mut self, socket: &TcpStream) {
-        if self.broken.is_none() && !std::mem::replace(&mut self.is_closed, true) {
-            // A session that cannot say it any more has nobody who would hear it.
+    /// Says that nothing more comes from us. Ready when that is in the kernel's hands, or nobody would
+    /// hear it.
+    pub(crate) fn poll_close(&mut self, socket: &TcpStream, cx: &mut Context<'_>) -> Poll<()> {
+        if self.broken.is_some() {
+            return Poll::Ready(());
+        }
+        if !std::mem::replace(&mut self.is_closed, true) {
+            // What cannot be said any more makes the session a broken one.
             let _ = self.advance(Say::Close);
         }
-        self.try_flush(socket);
-        self.sealed = 0;
+        self.poll_flush(socket, cx).map(|_| ())
+    }
+
+    /// Nobody will offer the rest of what was being written.
+    pub(crate) fn abandon_write(&mut self) {
+        if self.sealed > 0 {
+            self.breaks(io::ErrorKind::Interrupted);
+        }
     }
 
     pub(crate) fn is_handshaking(&self) -> bool {
@@ -270,7 +280,11 @@ impl Session {
         if self.incoming.room().is_empty() && !self.incoming.grow(MAX_INCOMING) {
             return Poll::Ready(Err(self.breaks(io::ErrorKind::InvalidData)));
         }
-        match ready!(poll_read(socket, cx, self.incoming.room())) {
+        let Poll::Ready(read) = poll_read(socket, cx, self.incoming.room()) else {
+            self.incoming.park();
+            return Poll::Pending;
+        };
+        match read {
             Ok(0) => Poll::Ready(Err(self.breaks(io::ErrorKind::UnexpectedEof))),
             Ok(n) => {
                 self.incoming.add(n);
@@ -372,7 +386,7 @@ fn advance<C: Process>(
                     (Some(_), _) | (None, Say::Nothing) => 0,
                     (None, Say::Bytes(a, b)) => seal(&mut traffic, a, b, outgoing)?,
                     (None, Say::Close) => {
-                        let room = outgoing.room_for(RECORD_OVERHEAD);
+                        let room = outgoing.room_for(OVERHEAD);
                         let written = traffic.queue_close_notify(room).map_err(internal)?;
                         outgoing.add(written);
                         0
@@ -406,7 +420,8 @@ fn seal<D>(
     let mut taken = 0;
     for piece in [a, b] {
         let room = outgoing.room();
-        let n = piece.len().min(room.len().saturating_sub(RECORD_OVERHEAD));
+        let most = room.len().saturating_sub(OVERHEAD).min(RECORD);
+        let n = piece.len().min(most);
         if n > 0 {
             let written = traffic.encrypt(&piece[..n], room).map_err(internal)?;
             outgoing.add(written);

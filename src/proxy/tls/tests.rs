@@ -139,7 +139,7 @@ fn a_session_carries_both_directions_at_once_to_an_announced_end() {
                 stream.write_both(b"in front of ", &sent).await.unwrap();
             });
             assert_eq!(got.unwrap(), sent);
-            stream.shutdown_write();
+            poll_fn(|cx| stream.poll_shutdown_write(cx)).await;
         });
         assert_eq!(received, [&b"in front of "[..], &many_bytes()].concat());
     }
@@ -261,6 +261,98 @@ fn new_keys_in_the_middle_change_nothing_for_anybody() {
     });
 }
 
+/// More than sockets hold, so that reading has its turns.
+fn more_bytes() -> Vec<u8> {
+    many_bytes().repeat(16)
+}
+
+#[test]
+fn new_keys_while_much_is_sent_change_nothing_either() {
+    let (server, client) = configs(&version::TLS13);
+    let theirs = move |socket: StdStream| {
+        let mut peer = their_client(&client, socket);
+        let mut all = Vec::new();
+        let (mut piece, most) = (vec![0; 20_000], more_bytes().len());
+        peer.write_all(b"hello").unwrap();
+        while all.len() < most {
+            peer.conn.refresh_traffic_keys().unwrap();
+            peer.write_all(b"x").unwrap();
+            let n = peer.read(&mut piece).unwrap();
+            all.extend_from_slice(&piece[..n]);
+        }
+        peer.conn.send_close_notify();
+        peer.flush().unwrap();
+        all
+    };
+    let received = meet(theirs, async |socket| {
+        let stream = shake(socket, server_side(&server)).await.unwrap();
+        let sent = more_bytes();
+        let (read, written) = tokio::join!(read_to_end(&stream), stream.write_all(&sent));
+        written.unwrap();
+        assert!(read.unwrap().starts_with(b"hellox"));
+    });
+    assert!(received == more_bytes());
+}
+
+#[test]
+fn the_end_is_told_however_full_the_socket_is() {
+    let (server, client) = configs(&version::TLS13);
+    let (go, wait) = std::sync::mpsc::channel::<()>();
+    let theirs = move |socket: StdStream| {
+        let mut peer = their_client(&client, socket);
+        peer.write_all(b"go").unwrap();
+        wait.recv().unwrap();
+        // By the socket alone: what fills it is no record.
+        let mut all = Vec::new();
+        peer.sock.read_to_end(&mut all).unwrap();
+        all
+    };
+    let received = meet(theirs, async |socket| {
+        let filler = TcpStream::from_std(socket.into_std().unwrap()).unwrap();
+        let raw = socket2::SockRef::from(&filler).try_clone().unwrap();
+        let stream = shake(filler, server_side(&server)).await.unwrap();
+        assert_eq!(stream.read(&mut [0; 2]).await.unwrap(), 2);
+        while raw.send(&[0; 4096]).is_ok() {}
+        let told = poll_fn(|cx| Poll::Ready(stream.poll_shutdown_write(cx))).await;
+        assert!(told.is_pending());
+        go.send(()).unwrap();
+        poll_fn(|cx| stream.poll_shutdown_write(cx)).await;
+        let error = stream.write_all(b"more").await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
+    });
+    let alert = received.len() - 24;
+    assert_eq!(received[alert..alert + 5], [23, 3, 3, 0, 19]);
+    assert!(received[..alert].iter().rev().take(4096).all(|b| *b == 0));
+}
+
+#[test]
+fn what_was_left_in_the_middle_is_not_gone_on_with() {
+    let (server, client) = configs(&version::TLS13);
+    let (go, wait) = std::sync::mpsc::channel::<()>();
+    let theirs = move |socket: StdStream| {
+        let mut peer = their_client(&client, socket);
+        peer.write_all(b"go").unwrap();
+        wait.recv().unwrap();
+        let mut all = Vec::new();
+        peer.read_to_end(&mut all).unwrap_err();
+        assert!(all.iter().all(|b| *b == 7), "none of what came later");
+    };
+    meet(theirs, async |socket| {
+        let stream = shake(socket, server_side(&server)).await.unwrap();
+        assert_eq!(stream.read(&mut [0; 2]).await.unwrap(), 2);
+        let much = vec![7; 64 << 20];
+        let mut writing = Box::pin(stream.write_all(&much));
+        let first = poll_fn(|cx| Poll::Ready(writing.as_mut().poll(cx))).await;
+        assert!(first.is_pending());
+        drop(writing);
+        go.send(()).unwrap();
+        let error = stream.write_all(b"something else").await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::Interrupted);
+        // Nor is that an end that was announced.
+        poll_fn(|cx| stream.poll_shutdown_write(cx)).await;
+    });
+}
+
 #[test]
 fn a_peer_that_takes_nothing_keeps_a_writer_waiting_and_nothing_grows() {
     let (server, client) = configs(&version::TLS13);
@@ -293,7 +385,7 @@ fn a_peer_that_takes_nothing_keeps_a_writer_waiting_and_nothing_grows() {
         // Told to wait: the same bytes again, and they arrive once.
         go.send(()).unwrap();
         sent += poll_fn(|cx| stream.poll_write(cx, &chunk)).await.unwrap();
-        stream.end();
+        poll_fn(|cx| stream.poll_end(cx)).await;
         drop(stream);
         SENT.store(sent, std::sync::atomic::Ordering::Relaxed);
     });
