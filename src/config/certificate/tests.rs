@@ -124,3 +124,34 @@ fn no_message_shows_what_is_in_a_bundle() {
         }
     }
 }
+
+/// Marks that lost a dash make a label of what follows.
+#[test]
+fn no_message_shows_a_key_that_became_a_label() {
+    let key = crate::tls::tests::certs::openssl(&["ec"], &Leaf::of(&["www.test"]).alone().key);
+    let body: String = key.lines().filter(|line| !line.contains('-')).collect();
+    let marks = [
+        key.replace("KEY-----\n", "KEY----\n"),
+        key.replace("KEY-----\n", "KEY\n"),
+        key.replace("KEY-----\nM", "KEY-----\n-----BEGIN M"),
+        key.replace("-----BEGIN EC PRIVATE KEY-----", "-----BEGIN "),
+        format!(
+            "{}-----BEGIN PRIVATE KEY-----",
+            key.replace("Y-----\n", "Y\n")
+        ),
+        format!("-----BEGIN {body} PRIVATE KEY-----\nx\n-----END {body} PRIVATE KEY-----"),
+        format!("-----BEGIN {body} PRIVATE KEY-----\n\n"),
+        format!("-----BEGIN CERTIFICATE {body}-----\n-----END CERTIFICATE {body}-----"),
+    ];
+    for spoilt in marks {
+        let forms = ["\n", "", " ", "\\n", "\r"].map(|gap| spoilt.replace('\n', gap));
+        for pem in forms {
+            let (unit, told) = judge(&text(&[("name", "x"), ("pem", &pem)]), Compat::Pointsman);
+            assert!(unit.is_none() && !told.is_empty());
+            let told = told.join("\n");
+            for part in body.as_bytes().windows(12).map(String::from_utf8_lossy) {
+                assert!(!told.contains(&*part), "{told}");
+            }
+        }
+    }
+}
