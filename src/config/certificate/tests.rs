@@ -92,8 +92,29 @@ fn a_flag_of_kontenas_is_no_certificate_and_no_mistake() {
         judge(&flag, Compat::Kontena),
         (Some(Unit::Ignored), Vec::new())
     );
+    for (name, value) in [("www", "1"), ("www", " off\n"), ("bundle", "by hand")] {
+        let flag = text(&[("name", name), ("pem", value)]);
+        assert_eq!(judge(&flag, Compat::Kontena).0, Some(Unit::Ignored));
+    }
     let broken = text(&[("name", "bundle"), ("pem", "-----BEGIN CERTIFICATE-----")]);
     assert_eq!(judge(&broken, Compat::Kontena).0, None);
+}
+
+/// Ignored, it would take the last good one out of service without a word.
+#[test]
+fn a_spoilt_certificate_is_no_flag_of_kontenas() {
+    for value in [
+        "MIIB",
+        "----BEGIN CERTIFICATE-----",
+        "yes please",
+        "not found",
+    ] {
+        let spoilt = text(&[("name", "www"), ("pem", value)]);
+        let (unit, told) = judge(&spoilt, Compat::Kontena);
+        assert_eq!(unit, None, "{value}");
+        assert_eq!(told, judge(&spoilt, Compat::Pointsman).1);
+        assert!(told[0].contains("pem has no PEM in it"), "{told:?}");
+    }
 }
 
 #[test]
