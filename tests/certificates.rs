@@ -328,10 +328,14 @@ fn what_is_not_valid_yet_goes_live_when_it_is_and_what_ends_stays_with_a_warning
     let from = now() + 3;
     let early = AUTHORITY.sign(&Leaf::of(&["early.test"]).valid(from, from + 30 * DAY));
     let short = AUTHORITY.sign(&Leaf::of(&["short.test"]).valid(from - DAY, from + 2));
+    let twice = |to| AUTHORITY.sign(&Leaf::of(&["twice.test"]).valid(from - DAY, to));
     let pointsman = builder()
         .key("certs/early", early.pem())
         .key("certs/short", short.pem())
+        .key("certs/twice", twice(from + 2).pem())
+        .key("certs/twice-2", twice(from + 30 * DAY).pem())
         .start();
+    wait_for_plan(&pointsman, "twice.test -> twice, twice-2");
     assert_eq!(refusals(&pointsman).len(), 1);
     let soon = "the certificate for short.test expires in less than a day";
     pointsman.wait_for_status_words(&[soon, "\"key\":\"certs/short\""]);
@@ -349,6 +353,7 @@ fn what_is_not_valid_yet_goes_live_when_it_is_and_what_ends_stays_with_a_warning
         "{log}"
     );
     assert!(pointsman.plan().dump.contains("short.test -> short"));
+    wait_for_plan(&pointsman, "twice.test -> twice-2, twice");
     assert!(refusals(&pointsman).is_empty());
     // The same keys on a node that never served it: refused.
     let checked = text(&pointsman.look("check", &[]));

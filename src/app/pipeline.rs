@@ -340,7 +340,8 @@ impl Pipeline {
     /// Makes a decision true: plan, stage, commit, save, tell.
     fn enforce(&mut self, mut decision: Decision, revision: u64, started: Instant) {
         let mut swap = None;
-        if !decision.changes.is_empty() || !self.has_committed {
+        let is_due = !self.applier.current().plan.is_as_of(unix_time());
+        if !decision.changes.is_empty() || is_due || !self.has_committed {
             let staged = self.stage(&mut decision);
             swap = self.applier.commit(staged, revision);
             self.has_committed = true;
@@ -359,7 +360,7 @@ impl Pipeline {
     /// may need other ports in turn; each round has one failure less to offer.
     fn stage(&mut self, decision: &mut Decision) -> Staged {
         let current = self.applier.current();
-        let mut plan = current.plan.with(decision.changes.clone());
+        let mut plan = current.plan.with(decision.changes.clone()).at(unix_time());
         loop {
             match self.applier.stage(plan) {
                 Ok(staged) => return staged,
@@ -370,7 +371,7 @@ impl Pipeline {
                     decision.healed.retain(|unit| !more.refused.contains(unit));
                     decision.refused.extend(more.refused);
                     decision.healed.extend(more.healed);
-                    plan = current.plan.with(decision.changes.clone());
+                    plan = current.plan.with(decision.changes.clone()).at(unix_time());
                 }
             }
         }

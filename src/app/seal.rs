@@ -100,10 +100,38 @@ pub(super) fn seal(args: &SealArgs) -> anyhow::Result<ExitCode> {
     if seal::is_sealed(&plain) {
         bail!("what is on standard input is sealed already");
     }
-    let place = args.place.trim_start_matches('/');
+    let (place, warning) = place(&args.place)?;
+    warning.iter().for_each(|w| eprintln!("warning: {w}"));
     let sealed = keys.seal(Place::Keys(place), &plain)?;
     look::print(&(sealed + "\n"))?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Directories of keys that have a meaning.
+const DIRECTORIES: [&str; 4] = ["certs", "services", "settings", "tcp-services"];
+
+/// What `--for` means, and what is odd about it. An empty one is a variable that was not set, and no wish
+/// to have the value open everywhere.
+fn place(written: &str) -> anyhow::Result<(&str, Option<String>)> {
+    let place = written.trim_start_matches('/');
+    if place.is_empty() && written != "/" {
+        bail!("--for {written:?} names no key; / is all keys there are");
+    }
+    let is_root = ["pointsman/", "kontena/"]
+        .iter()
+        .any(|root| place.starts_with(root));
+    let warning = if is_root {
+        Some(format!(
+            "--for {written}: keys are named from --root on, without it; such as certs/www"
+        ))
+    } else if DIRECTORIES.contains(&place) {
+        Some(format!(
+            "--for {written} is one key of that name; {place}/ is all keys below it"
+        ))
+    } else {
+        None
+    };
+    Ok((place, warning))
 }
 
 /// Puts a new key in front of the others in one step: a crash leaves the file as it was.
@@ -137,4 +165,40 @@ fn new_key(file: &Path) -> anyhow::Result<ExitCode> {
     let id = keys.ids().next().unwrap_or_default();
     look::print(&format!("{id}\n"))?;
     Ok(ExitCode::SUCCESS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_slash_alone_is_everywhere() {
+        for (written, expected) in [
+            ("/", ""),
+            ("certs/", "certs/"),
+            ("/services/web/auth", "services/web/auth"),
+        ] {
+            assert_eq!(place(written).unwrap(), (expected, None), "{written}");
+        }
+        for nowhere in ["", "//", "///"] {
+            let told = place(nowhere).unwrap_err().to_string();
+            assert!(told.contains("names no key"), "{told}");
+        }
+    }
+
+    #[test]
+    fn a_place_where_no_value_will_be_is_told() {
+        for (written, told) in [
+            ("/pointsman/lb/certs/", "named from --root on"),
+            ("kontena/haproxy/lb/certs/www", "named from --root on"),
+            ("certs", "certs/ is all keys below it"),
+            ("/tcp-services", "tcp-services/ is all keys below it"),
+        ] {
+            let (_, warning) = place(written).unwrap();
+            assert!(
+                warning.as_ref().is_some_and(|w| w.contains(told)),
+                "{warning:?}"
+            );
+        }
+    }
 }

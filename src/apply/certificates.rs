@@ -94,9 +94,10 @@ fn ending(own: &NamedCertificate, now: i64) -> Option<Diagnostic> {
         days => format!("{days} days"),
     };
     let first = own.certificate.names().first().map_or("", |name| name);
-    let (code, message) = match end - now {
+    let (code, help, message) = match end - now {
         left if left < 0 => (
             "expired",
+            "write a new one to the same key; this one is served only where there is no other",
             format!(
                 "the certificate for {first} expired {} ago, at {at}",
                 days(-left)
@@ -104,6 +105,7 @@ fn ending(own: &NamedCertificate, now: i64) -> Option<Diagnostic> {
         ),
         left if left < SOON => (
             "expires-soon",
+            "write a new one to the same key; this one is served until then",
             format!(
                 "the certificate for {first} expires in {}, at {at}",
                 days(left)
@@ -112,7 +114,6 @@ fn ending(own: &NamedCertificate, now: i64) -> Option<Diagnostic> {
         _ => return None,
     };
     let warning = Diagnostic::warning(code, message).in_unit(&own.unit);
-    let help = "write a new one to the same key; this one is served until then";
     Some(warning.for_field("pem").help(help))
 }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::fields::{self, Fields};
 use super::unit::{Compat, Unit};
+use super::values;
 use crate::names::CertificateName;
 use crate::tls;
 
@@ -32,8 +33,7 @@ pub(super) fn certificate(fields: &mut Fields<'_>, compat: Compat) -> Option<Uni
         }
         return None;
     };
-    // Kontena's load balancers put flags where we have certificates: `certs/bundle` is `true`.
-    if compat == Compat::Kontena && !pem.contains("-----BEGIN") {
+    if compat == Compat::Kontena && is_flag(name.as_ref(), pem) {
         return Some(Unit::Ignored);
     }
     match tls::Certificate::read(pem) {
@@ -56,6 +56,14 @@ pub(super) fn certificate(fields: &mut Fields<'_>, compat: Compat) -> Option<Uni
             None
         }
     }
+}
+
+/// Kontena's load balancers put a flag where we have certificates: `certs/bundle` is `true`. Any other
+/// value without PEM is a certificate that was spoilt, and the last good one has to stay.
+fn is_flag(name: Option<&CertificateName>, pem: &str) -> bool {
+    let is_named_so = name.is_some_and(|name| name.as_str() == "bundle");
+    let is_word = values::boolean(pem.trim()).is_ok();
+    (is_named_so || is_word) && !pem.contains("-----BEGIN")
 }
 
 #[cfg(test)]

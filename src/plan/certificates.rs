@@ -2,13 +2,14 @@
 //!
 //! Copied on write like the routes: a changed certificate copies the shards of its own names, whatever
 //! the number of the others. Every name holds all that are good for it, in the natural order of what
-//! their keys call them (`cert2` before `cert10`), so that the next one takes over where one goes.
+//! their keys call them (`cert2` before `cert10`), so that the next one takes over where one goes. Those
+//! that have ended stand behind all others. What time it is, whoever calls says: [`Certificates::at`].
 
 use std::cmp::Ordering;
 use std::sync::Arc;
 
-use imbl::OrdMap;
 use imbl::ordmap::DiffItem;
+use imbl::{OrdMap, OrdSet};
 
 use super::cow_map::CowMap;
 use crate::config;
@@ -21,12 +22,18 @@ pub struct NamedCertificate {
     pub unit: UnitName,
     pub name: CertificateName,
     pub certificate: Arc<tls::Certificate>,
+    /// It is over, by the time that the tables were told last: served only where there is no other.
+    pub has_ended: bool,
 }
 
 /// All certificates of one plan. See [`Certificates::find`].
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Certificates {
     units: OrdMap<UnitName, Arc<NamedCertificate>>,
+    /// When each of them ends.
+    ends: OrdSet<(i64, UnitName)>,
+    /// In seconds since 1970. Every `has_ended` is as of then.
+    now: i64,
     order: OrdMap<Place, Arc<NamedCertificate>>,
     exact: CowMap<Claimants>,
     /// By suffix with its dot: `.example.com`.
@@ -40,7 +47,7 @@ pub struct Certificates {
 /// A certificate before and after a change.
 pub type Changed = (Option<Arc<NamedCertificate>>, Option<Arc<NamedCertificate>>);
 
-/// Certificates for one name, in natural order.
+/// Certificates for one name, in natural order, those that have ended behind the others.
 type Claimants = Arc<[Arc<NamedCertificate>]>;
 
 /// Where a certificate stands among the others. Two templates may use one name; units are unique.
@@ -62,6 +69,32 @@ impl PartialOrd for Place {
 impl NamedCertificate {
     fn place(&self) -> Place {
         Place(self.name.clone(), self.unit.clone())
+    }
+
+    /// Among those for one name.
+    fn rank(&self) -> (bool, Place) {
+        (self.has_ended, self.place())
+    }
+
+    fn is_like(&self, other: &Self) -> bool {
+        let kinds = (self.certificate.key_type(), other.certificate.key_type());
+        kinds.0.is_like(kinds.1)
+    }
+}
+
+/// Before all time: nothing has ended.
+impl Default for Certificates {
+    fn default() -> Self {
+        Self {
+            units: OrdMap::new(),
+            ends: OrdSet::new(),
+            now: i64::MIN,
+            order: OrdMap::new(),
+            exact: CowMap::default(),
+            wildcard: CowMap::default(),
+            wanted: None,
+            default: Claimants::default(),
+        }
     }
 }
 
@@ -93,7 +126,8 @@ impl Certificates {
 
     /// For clients that ask for no name, or for one that no certificate has: the one that
     /// `ssl_default_certificate` names, or the first by natural order; behind it those of other key
-    /// types for the same name. Empty only if there are no certificates.
+    /// types for the same name. One that has ended gives way to one that is as good but for that. Empty
+    /// only if there are no certificates.
     pub fn fallback(&self) -> &[Arc<NamedCertificate>] {
         &self.default
     }
@@ -144,11 +178,8 @@ impl Certificates {
         own.into_iter().flat_map(move |own| {
             let names = own.certificate.names().iter();
             names.filter_map(move |name| {
-                let like = |other: &&Arc<NamedCertificate>| {
-                    let kinds = (other.certificate.key_type(), own.certificate.key_type());
-                    kinds.0.is_like(kinds.1)
-                };
-                let first = self.claimants(name)?.iter().find(like)?;
+                let mut claimants = self.claimants(name)?.iter();
+                let first = claimants.find(|other| other.is_like(own))?;
                 (first.unit != *unit).then_some((&**name, first))
             })
         })
@@ -188,14 +219,46 @@ impl Certificates {
         known.is_some_and(|own| own.name == form.name && own.certificate == form.bundle)
     }
 
+    /// The same at another time; `None` if nothing ended between then and the time that they were told
+    /// last. Costs what did.
+    pub(super) fn at(&self, now: i64) -> Option<Self> {
+        let units: Vec<_> = self.ended_until(now).cloned().collect();
+        if units.is_empty() {
+            return None;
+        }
+        let mut next = self.clone();
+        next.now = now;
+        for unit in units {
+            if let Some(own) = self.units.get(&unit) {
+                let (name, bundle) = (own.name.clone(), own.certificate.clone());
+                next.put(unit, config::Certificate { name, bundle });
+            }
+        }
+        Some(next)
+    }
+
+    pub(super) fn is_as_of(&self, now: i64) -> bool {
+        self.ended_until(now).next().is_none()
+    }
+
+    /// Units that ended between the time of these tables and `now`, whichever is earlier.
+    fn ended_until(&self, now: i64) -> impl Iterator<Item = &UnitName> {
+        let at = |time: i64| (time, UnitName::from(""));
+        let passed = at(self.now.min(now))..at(self.now.max(now));
+        self.ends.range(passed).map(|(_, unit)| unit)
+    }
+
     pub(super) fn put(&mut self, unit: UnitName, form: config::Certificate) {
         self.take(&unit);
+        let end = form.bundle.not_after();
         let own = Arc::new(NamedCertificate {
             unit: unit.clone(),
             name: form.name,
             certificate: form.bundle,
+            has_ended: end < self.now,
         });
         self.edit(&own, true);
+        self.ends.insert((end, unit.clone()));
         self.order.insert(own.place(), own.clone());
         self.units.insert(unit, own);
         self.renew_default();
@@ -203,6 +266,8 @@ impl Certificates {
 
     pub(super) fn take(&mut self, unit: &UnitName) {
         if let Some(own) = self.units.remove(unit) {
+            self.ends
+                .remove(&(own.certificate.not_after(), unit.clone()));
             self.order.remove(&own.place());
             self.edit(&own, false);
             self.renew_default();
@@ -228,8 +293,8 @@ impl Certificates {
             let mut claimants = known.map(|c| c.to_vec()).unwrap_or_default();
             claimants.retain(|other| other.unit != own.unit);
             if present {
-                let place = own.place();
-                let at = claimants.partition_point(|other| other.place() < place);
+                let rank = own.rank();
+                let at = claimants.partition_point(|other| other.rank() < rank);
                 claimants.insert(at, own.clone());
             }
             let claimants = (!claimants.is_empty()).then(|| claimants.into());
@@ -247,17 +312,25 @@ impl Certificates {
 
     fn renew_default(&mut self) {
         let wanted = self.wanted.as_ref().and_then(|name| self.named(name));
-        let Some(first) = wanted.or_else(|| self.order.values().next()) else {
+        let good = || self.order.values().find(|own| !own.has_ended);
+        let by_order = || good().or_else(|| self.order.values().next());
+        let Some(first) = wanted.or_else(by_order) else {
             self.default = Claimants::default();
             return;
         };
-        let kind = first.certificate.key_type();
         let name = first.certificate.names().first();
-        let beside = name.and_then(|name| self.claimants(name)).into_iter();
-        let others = beside
-            .flat_map(|claimants| claimants.iter())
-            .filter(|other| !other.certificate.key_type().is_like(kind));
-        self.default = std::iter::once(first).chain(others).cloned().collect();
+        let beside = name.and_then(|name| self.claimants(name));
+        let beside = beside.map_or(&[][..], |claimants| claimants);
+        let in_its_place = beside
+            .iter()
+            .find(|other| first.has_ended && !other.has_ended && other.is_like(first));
+        let first = in_its_place.unwrap_or(first);
+        let others = beside.iter().filter(|other| !other.is_like(first));
+        let all = std::iter::once(first).chain(others);
+        let mut all: Vec<_> = all.cloned().collect();
+        // Stable: the first stays where it is unless it alone has ended.
+        all.sort_by_key(|own| own.has_ended);
+        self.default = all.into();
     }
 
     /// Every name as `name -> certificates`, sorted, for dumps and comparisons.

@@ -100,6 +100,20 @@ impl Plan {
         next
     }
 
+    /// The same at `now`, in seconds since 1970: certificates that have ended go behind others.
+    #[must_use]
+    pub fn at(mut self, now: i64) -> Plan {
+        if let Some(certificates) = self.certificates.at(now) {
+            self.certificates = Arc::new(certificates);
+        }
+        self
+    }
+
+    /// Whether [`Self::at`] would change anything. Costs a look at what ends next.
+    pub fn is_as_of(&self, now: i64) -> bool {
+        self.certificates.is_as_of(now)
+    }
+
     /// The changes that lead from here to `newer`.
     pub fn diff(&self, newer: &Plan) -> Vec<Change> {
         let mut changes = Vec::new();

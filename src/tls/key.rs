@@ -10,7 +10,7 @@ use rustls::crypto::aws_lc_rs::sign::any_supported_type;
 use rustls::sign::SigningKey;
 use rustls_pki_types::{PrivateKeyDer, PrivatePkcs1KeyDer, PrivatePkcs8KeyDer, PrivateSec1KeyDer};
 
-use super::pem::Block;
+use super::pem::{self, Block};
 use super::{Problem, RSA_BITS};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -94,7 +94,7 @@ pub(super) fn read(block: &Block<'_>) -> Result<PrivateKey, Problem> {
         "EC PRIVATE KEY" => Form::Sec1,
         "OPENSSH PRIVATE KEY" => return Err(unsupported("a key of OpenSSH")),
         "DSA PRIVATE KEY" => return Err(unsupported("DSA")),
-        other => return Err(unsupported(&crate::diag::quoted(other))),
+        other => return Err(unsupported(&pem::shown(other))),
     };
     let der = block.decode()?;
     let kind = match kind_of(form, &der).ok_or_else(broken)? {

@@ -10,7 +10,6 @@ use base64::alphabet::STANDARD;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 
 use super::Problem;
-use crate::diag::quoted;
 
 const BEGIN: &str = "-----BEGIN ";
 const END: &str = "-----END ";
@@ -34,7 +33,7 @@ pub(super) struct Block<'a> {
 /// The body may be a private key.
 impl fmt::Debug for Block<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} at line {}", self.label, self.line)
+        write!(f, "{} at line {}", shown(self.label), self.line)
     }
 }
 
@@ -68,7 +67,11 @@ impl Block<'_> {
     }
 
     fn broken(&self, what: &str, help: &str) -> Problem {
-        let at = format!("has a {} at line {} that {what}", self.label, self.line);
+        let at = format!(
+            "has {} at line {} that {what}",
+            shown(self.label),
+            self.line
+        );
         Problem::new("bad-pem", at, help)
     }
 }
@@ -92,10 +95,7 @@ pub(super) fn blocks(text: &str) -> (Vec<Block<'_>>, Vec<Problem>) {
             from = start + BEGIN.len();
             problems.push(Problem::new(
                 "bad-pem",
-                format!(
-                    "has a mark at line {line} that is cut off: {}",
-                    quoted(&text[start..start + BEGIN.len() + first.len()])
-                ),
+                format!("has a mark at line {line} that is cut off"),
                 "copy the whole file again, as it is",
             ));
             continue;
@@ -114,13 +114,14 @@ pub(super) fn blocks(text: &str) -> (Vec<Block<'_>>, Vec<Problem>) {
                 from = text.len() - body.len() + end + end_mark.len();
             }
             None => {
+                let help = match is_plain(label) {
+                    true => format!("it ends with {end_mark}; copy the whole file again"),
+                    false => "copy the whole file again, as it is".to_owned(),
+                };
                 problems.push(Problem::new(
                     "bad-pem",
-                    format!("has a {} at line {line} without its end", shown(label)),
-                    format!(
-                        "it ends with {END}{}{DASHES}; copy the whole file again",
-                        shown(label)
-                    ),
+                    format!("has {} at line {line} without its end", shown(label)),
+                    help,
                 ));
                 from = text.len() - body.len() + next;
             }
@@ -129,13 +130,18 @@ pub(super) fn blocks(text: &str) -> (Vec<Block<'_>>, Vec<Problem>) {
     (blocks, problems)
 }
 
-/// A label as messages show it: it is whatever stood there.
-fn shown(label: &str) -> String {
-    let is_plain = |c: char| c.is_ascii_uppercase() || c.is_ascii_digit() || c == ' ';
-    match label.len() <= 40 && label.chars().all(is_plain) {
-        true => label.to_owned(),
-        false => quoted(label),
+/// A block as messages name it. Where a mark lost a dash its label is whatever stood up to the next
+/// dashes, and that may be a private key: nothing of it is shown that does not look like a label.
+pub(super) fn shown(label: &str) -> String {
+    match is_plain(label) {
+        true => format!("a {label}"),
+        false => "a block".to_owned(),
     }
+}
+
+fn is_plain(label: &str) -> bool {
+    let is_plain = |c: char| c.is_ascii_uppercase() || c.is_ascii_digit() || c == ' ';
+    (1..=40).contains(&label.len()) && label.chars().all(is_plain)
 }
 
 /// Counts lines on the way, so that all blocks together cost one look at the text.

@@ -52,7 +52,8 @@ impl Pipeline {
                 verdicts.push((unit, verdict));
             }
         }
-        if !verdicts.is_empty() {
+        let is_due = !self.applier.current().plan.is_as_of(now);
+        if !verdicts.is_empty() || is_due {
             let decision = self.court.decide(verdicts);
             let revision = self.applier.current().revision;
             self.enforce(decision, revision, Instant::now());

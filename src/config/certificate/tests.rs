@@ -92,8 +92,29 @@ fn a_flag_of_kontenas_is_no_certificate_and_no_mistake() {
         judge(&flag, Compat::Kontena),
         (Some(Unit::Ignored), Vec::new())
     );
+    for (name, value) in [("www", "1"), ("www", " off\n"), ("bundle", "by hand")] {
+        let flag = text(&[("name", name), ("pem", value)]);
+        assert_eq!(judge(&flag, Compat::Kontena).0, Some(Unit::Ignored));
+    }
     let broken = text(&[("name", "bundle"), ("pem", "-----BEGIN CERTIFICATE-----")]);
     assert_eq!(judge(&broken, Compat::Kontena).0, None);
+}
+
+/// Ignored, it would take the last good one out of service without a word.
+#[test]
+fn a_spoilt_certificate_is_no_flag_of_kontenas() {
+    for value in [
+        "MIIB",
+        "----BEGIN CERTIFICATE-----",
+        "yes please",
+        "not found",
+    ] {
+        let spoilt = text(&[("name", "www"), ("pem", value)]);
+        let (unit, told) = judge(&spoilt, Compat::Kontena);
+        assert_eq!(unit, None, "{value}");
+        assert_eq!(told, judge(&spoilt, Compat::Pointsman).1);
+        assert!(told[0].contains("pem has no PEM in it"), "{told:?}");
+    }
 }
 
 #[test]
@@ -119,6 +140,37 @@ fn no_message_shows_what_is_in_a_bundle() {
             assert!(unit.is_none() && !told.is_empty());
             let told = told.join("\n");
             for part in body.as_bytes().chunks(24).map(String::from_utf8_lossy) {
+                assert!(!told.contains(&*part), "{told}");
+            }
+        }
+    }
+}
+
+/// Marks that lost a dash make a label of what follows.
+#[test]
+fn no_message_shows_a_key_that_became_a_label() {
+    let key = crate::tls::tests::certs::openssl(&["ec"], &Leaf::of(&["www.test"]).alone().key);
+    let body: String = key.lines().filter(|line| !line.contains('-')).collect();
+    let marks = [
+        key.replace("KEY-----\n", "KEY----\n"),
+        key.replace("KEY-----\n", "KEY\n"),
+        key.replace("KEY-----\nM", "KEY-----\n-----BEGIN M"),
+        key.replace("-----BEGIN EC PRIVATE KEY-----", "-----BEGIN "),
+        format!(
+            "{}-----BEGIN PRIVATE KEY-----",
+            key.replace("Y-----\n", "Y\n")
+        ),
+        format!("-----BEGIN {body} PRIVATE KEY-----\nx\n-----END {body} PRIVATE KEY-----"),
+        format!("-----BEGIN {body} PRIVATE KEY-----\n\n"),
+        format!("-----BEGIN CERTIFICATE {body}-----\n-----END CERTIFICATE {body}-----"),
+    ];
+    for spoilt in marks {
+        let forms = ["\n", "", " ", "\\n", "\r"].map(|gap| spoilt.replace('\n', gap));
+        for pem in forms {
+            let (unit, told) = judge(&text(&[("name", "x"), ("pem", &pem)]), Compat::Pointsman);
+            assert!(unit.is_none() && !told.is_empty());
+            let told = told.join("\n");
+            for part in body.as_bytes().windows(12).map(String::from_utf8_lossy) {
                 assert!(!told.contains(&*part), "{told}");
             }
         }

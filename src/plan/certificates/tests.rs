@@ -3,7 +3,7 @@
 use super::*;
 use crate::config::{Balancer, Unit};
 use crate::plan::{Change, Plan};
-use crate::tls::tests::certs::Leaf;
+use crate::tls::tests::certs::{DAY, Leaf, now};
 
 fn made(leaf: &Leaf) -> Arc<tls::Certificate> {
     Arc::new(tls::Certificate::read(&leaf.alone().pem()).unwrap())
@@ -177,6 +177,50 @@ fn a_dump_tells_everything_but_the_key() {
 }
 
 #[test]
+fn one_that_has_ended_stands_behind_those_that_are_good() {
+    let now = now();
+    let names = ["www.test", "*.www.test"];
+    let leaf = |to| made(&Leaf::of(&names).valid(now - 90 * DAY, to));
+    let (old, new) = (leaf(now), leaf(now + 90 * DAY));
+    let rsa = made(&Leaf::of(&names).rsa());
+    let plan = plan(vec![
+        put("www", &old),
+        put("www-2026", &new),
+        put("x", &rsa),
+    ]);
+    let asked = |all, first| {
+        [
+            (Some("www.test"), all),
+            (Some("a.www.test"), all),
+            (None, first),
+        ]
+    };
+    // Valid up to and with its last second.
+    let at_its_end = plan.clone().at(now);
+    assert!(at_its_end.is_as_of(now) && !at_its_end.is_as_of(now + 1));
+    check(&at_its_end, &asked("www www-2026 x", "www x"));
+    let over = at_its_end.clone().at(now + 1);
+    check(&over, &asked("www-2026 x www", "www-2026 x"));
+    let certificates = over.certificates();
+    let shadowed = |unit: &str| certificates.overshadowed(&unit.into()).count();
+    assert_eq!((shadowed("certs/www"), shadowed("certs/www-2026")), (2, 0));
+    // Also one that is asked for by name, one that comes when it is over, and one that is all there is.
+    check(
+        &over.with([default(Some("www"))]),
+        &asked("www-2026 x www", "www-2026 x"),
+    );
+    check(
+        &over.with([put("a", &old)]),
+        &asked("www-2026 x a www", "www-2026 x"),
+    );
+    let gone =
+        ["www-2026", "x"].map(|name| (UnitName::from(format!("certs/{name}").as_str()), None));
+    check(&over.with(gone), &asked("www", "www"));
+    // A clock that is set back.
+    check(&over.at(now), &asked("www www-2026 x", "www x"));
+}
+
+#[test]
 fn a_change_copies_what_it_changes_and_no_more() {
     let one = made(&Leaf::of(&["shared.test"]));
     let mut certificates = Certificates::default();
@@ -191,6 +235,7 @@ fn a_change_copies_what_it_changes_and_no_more() {
             unit: unit.as_str().into(),
             name: form.name,
             certificate: form.bundle,
+            has_ended: false,
         });
         certificates.order.insert(own.place(), own.clone());
         certificates.units.insert(own.unit.clone(), own.clone());
