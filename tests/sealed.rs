@@ -372,6 +372,32 @@ fn a_start_without_the_keys_forgets_nothing_that_they_sealed() {
     fs::write(keys.file(), lines).expect("write");
     pointsman.start_again();
     wait_until("a start from the saved config", || shakes_hands(&pointsman));
+    pointsman.kill();
+
+    // Its key goes while nobody can open what was saved of it: it does not come back.
+    fs::rename(tree.with_extension("away"), &tree).expect("rename");
+    let lines = fs::read_to_string(keys.file()).expect("the key file");
+    fs::copy(other.file(), keys.file()).expect("copy");
+    fs::remove_file(tree.join("certs/town")).expect("remove");
+    pointsman.put("settings/retries", "2");
+    pointsman.start_again();
+    wait_until("it is forgotten", || {
+        on_disk(&pointsman.state_dir()).contains("{\"gone\":{\"name\":\"certs/town\"}}")
+    });
+    pointsman.kill();
+    // What was saved meanwhile was sealed with the other one.
+    let both = lines + &fs::read_to_string(other.file()).expect("the other");
+    fs::write(keys.file(), both).expect("write");
+    fs::rename(&tree, tree.with_extension("away")).expect("rename");
+    let starts = |log: &str| log.matches("starting from the saved config").count();
+    let before = starts(&pointsman.log());
+    pointsman.start_again();
+    wait_until("a start from what is left", || {
+        starts(&pointsman.log()) > before
+    });
+    assert!(!shakes_hands(&pointsman));
+    let dump = pointsman.plan().dump;
+    assert!(!dump.contains("certs/town"), "{dump}");
 }
 
 #[test]
