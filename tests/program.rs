@@ -133,6 +133,10 @@ fn a_time_without_a_unit_is_not_taken_for_milliseconds_in_silence() {
 #[test]
 fn help_explains_every_command() {
     let all = out(&run(&["--help"]));
+    assert!(
+        all.starts_with("A load balancer that is reconfigured under moving traffic"),
+        "{all}"
+    );
     for name in COMMANDS {
         assert!(all.contains(&format!("\n  {name}")), "{name}: {all}");
         assert!(help(name).contains(&format!("Usage: pointsman {name}")));

@@ -4,7 +4,7 @@ mod support;
 
 use std::fs;
 use std::io::Write as _;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
 
@@ -372,6 +372,32 @@ fn a_start_without_the_keys_forgets_nothing_that_they_sealed() {
     fs::write(keys.file(), lines).expect("write");
     pointsman.start_again();
     wait_until("a start from the saved config", || shakes_hands(&pointsman));
+    pointsman.kill();
+
+    // Its key goes while nobody can open what was saved of it: it does not come back.
+    fs::rename(tree.with_extension("away"), &tree).expect("rename");
+    let lines = fs::read_to_string(keys.file()).expect("the key file");
+    fs::copy(other.file(), keys.file()).expect("copy");
+    fs::remove_file(tree.join("certs/town")).expect("remove");
+    pointsman.put("settings/retries", "2");
+    pointsman.start_again();
+    wait_until("it is forgotten", || {
+        on_disk(&pointsman.state_dir()).contains("{\"gone\":{\"name\":\"certs/town\"}}")
+    });
+    pointsman.kill();
+    // What was saved meanwhile was sealed with the other one.
+    let both = lines + &fs::read_to_string(other.file()).expect("the other");
+    fs::write(keys.file(), both).expect("write");
+    fs::rename(&tree, tree.with_extension("away")).expect("rename");
+    let starts = |log: &str| log.matches("starting from the saved config").count();
+    let before = starts(&pointsman.log());
+    pointsman.start_again();
+    wait_until("a start from what is left", || {
+        starts(&pointsman.log()) > before
+    });
+    assert!(!shakes_hands(&pointsman));
+    let dump = pointsman.plan().dump;
+    assert!(!dump.contains("certs/town"), "{dump}");
 }
 
 #[test]
@@ -380,11 +406,16 @@ fn what_is_odd_about_a_key_file_or_an_input_is_told() {
     let mode = keys.file().metadata().expect("a file").permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
     assert!(!text(&keys.seal(&[], "x")).contains("warning"));
-    fs::set_permissions(keys.file(), fs::Permissions::from_mode(0o640)).expect("chmod");
+    let chmod = |mode| {
+        fs::set_permissions(keys.file(), fs::Permissions::from_mode(mode)).expect("chmod");
+    };
+    chmod(0o640);
+    assert!(!text(&keys.seal(&[], "x")).contains("warning"));
+    chmod(0o644);
     let told = text(&keys.seal(&[], "x"));
-    assert!(told.contains("can be read by others (mode 640)"), "{told}");
+    assert!(told.contains("can be read by others (mode 644)"), "{told}");
     let pointsman = builder(&keys).start();
-    assert!(pointsman.log().contains("can be read by others (mode 640)"));
+    assert!(pointsman.log().contains("can be read by others (mode 644)"));
     let check = |value: &str, why: &str| {
         let output = keys.seal(&[], value);
         assert_eq!(output.status.code(), Some(2), "{output:?}");
@@ -397,6 +428,25 @@ fn what_is_odd_about_a_key_file_or_an_input_is_told() {
     check("x", "line 1 is no seal key");
     assert!(!text(&keys.seal(&["--new-key"], "")).contains("hush"));
     assert_eq!(fs::read_to_string(keys.file()).expect("a file"), "hush");
+}
+
+#[test]
+fn a_new_key_leaves_a_file_to_whom_it_was_and_begins_an_empty_one() {
+    let keys = Keys::new();
+    fs::write(keys.file(), "\n").expect("write");
+    fs::set_permissions(keys.file(), fs::Permissions::from_mode(0o640)).expect("chmod");
+    // Only root can give files away.
+    let _ = std::os::unix::fs::chown(keys.file(), Some(1234), Some(4321));
+    let facts = || {
+        let meta = keys.file().metadata().expect("a file");
+        (meta.uid(), meta.gid(), meta.mode())
+    };
+    let before = facts();
+    let (first, second) = (keys.add(), keys.add());
+    assert_ne!(first, second);
+    assert_eq!(facts(), before);
+    let value = keys.sealed("certs/", "x");
+    assert!(value.contains(&second), "{value}");
 }
 
 #[tokio::test]

@@ -12,15 +12,15 @@ use crate::config::values;
 use crate::store::{self, StoreSpec};
 use crate::whoami;
 
-/// A load balancer that is reconfigured under moving traffic.
-///
-/// Keys in etcd or in a directory say which services there are; a key change is the reload.
 /// Where HTTPS is served, unless told otherwise and as soon as there is a certificate.
 pub(super) const HTTPS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 443);
 
 /// Where we show our own figures, unless told otherwise.
 pub(super) const STATS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 1000);
 
+/// A load balancer that is reconfigured under moving traffic.
+///
+/// Keys in etcd or in a directory say which services there are; a key change is the reload.
 #[derive(Debug, Parser)]
 #[command(name = "pointsman", version, max_term_width = 100)]
 pub struct Cli {

@@ -254,8 +254,8 @@ impl Journal {
     /// Takes a batch in, and writes down what of it is news: a start from the file accepts all of it
     /// once more.
     fn take(&mut self, revision: u64, mut batch: Batch, bytes: &mut Vec<u8>) -> io::Result<()> {
-        let known = &self.units.units;
-        batch.retain(|(unit, text)| known.get(unit) != text.as_ref());
+        let (known, closed) = (&self.units.units, &self.units.closed);
+        batch.retain(|(unit, text)| known.get(unit) != text.as_ref() || closed.contains_key(unit));
         if batch.is_empty() && revision == self.units.revision {
             return Ok(());
         }
@@ -433,6 +433,22 @@ mod tests {
         drop(kept);
         let (_kept, saved) = open(dir.path(), "lb").unwrap();
         assert_eq!((names(&saved), saved.lost), (vec!["a", "c"], 0));
+    }
+
+    #[test]
+    fn a_unit_that_goes_while_it_is_closed_does_not_come_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let keys = SealKeys::read(&seal::new_key_line().unwrap()).unwrap();
+        let open = |keys: &SealKeys| LastGood::open(dir.path(), "lb", keys.clone()).unwrap();
+        let (kept, _) = open(&keys);
+        kept.save(1, batch(&[("certs/a", Some("a")), ("certs/b", Some("b"))]));
+        drop(kept);
+        let (kept, saved) = open(&SealKeys::default());
+        assert_eq!((saved.units.len(), saved.closed.len()), (0, 2));
+        kept.save(2, batch(&[("certs/a", None)]));
+        drop(kept);
+        let (_kept, saved) = open(&keys);
+        assert_eq!(names(&saved), ["certs/b"]);
     }
 
     #[test]

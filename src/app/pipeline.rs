@@ -60,6 +60,8 @@ pub(super) struct Pipeline {
     has_committed: bool,
     /// Units of the saved config that no store has spoken of yet.
     unconfirmed: bool,
+    /// Those of them that could not be opened: nothing else here knows of them.
+    closed: Vec<UnitName>,
 }
 
 impl Pipeline {
@@ -88,11 +90,13 @@ impl Pipeline {
             not_yet: BTreeMap::new(),
             has_committed: false,
             unconfirmed: false,
+            closed: Vec::new(),
         }
     }
 
     /// Starts from what was accepted last, until a store says what is true now.
     pub(super) fn boot(&mut self, saved: Saved) {
+        self.closed = saved.closed.keys().cloned().collect();
         if saved.units.is_empty() {
             return;
         }
@@ -150,6 +154,14 @@ impl Pipeline {
             });
         }
         let mut decision = self.court.decide(verdicts);
+        let closed = std::mem::take(&mut self.closed);
+        if !closed.is_empty() {
+            let there = self.renderer.units();
+            let gone = closed
+                .into_iter()
+                .filter(|unit| there.binary_search(unit).is_err());
+            decision.saved.extend(gone.map(|unit| (unit, None)));
+        }
         // What was decided now goes over what was only read again.
         decision.changes.splice(..0, read_again);
         let digest = digest_text(snapshot.digest());

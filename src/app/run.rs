@@ -19,7 +19,7 @@ use crate::app::pipeline::Pipeline;
 use crate::app::settings::HttpsAt;
 use crate::app::{cli, logging, seal, settings};
 use crate::apply::accept::Court;
-use crate::apply::{Applier, Https};
+use crate::apply::{Applier, Https, unbound_help};
 use crate::diag::Diagnostic;
 use crate::plan::Plan;
 use crate::proxy::{Bound, Fleet, Generation, Published, Termination, bind};
@@ -252,13 +252,7 @@ fn bind_all(flag: &str, addresses: &[SocketAddr], workers: usize) -> anyhow::Res
 
 /// What can be done about an address that cannot be had.
 fn unbound(flag: &str, address: SocketAddr, error: &io::Error) -> anyhow::Error {
-    let help = match error.kind() {
-        io::ErrorKind::PermissionDenied => {
-            format!("ports under 1024 need CAP_NET_BIND_SERVICE; or choose another with {flag}")
-        }
-        io::ErrorKind::AddrNotAvailable => "this machine does not have that address".to_owned(),
-        _ => format!("free the port or choose another with {flag}"),
-    };
+    let help = unbound_help(flag, error);
     anyhow::anyhow!("{flag} {address}: {error}; {help}")
 }
 

@@ -1,8 +1,8 @@
 //! The seal key file, and `pointsman seal`.
 
-use std::fs::{self, OpenOptions};
+use std::fs::{self, Metadata, OpenOptions, Permissions};
 use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, fchown};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -23,20 +23,35 @@ pub(super) fn keys(file: Option<&Path>) -> anyhow::Result<(SealKeys, Option<Stri
     let Some(file) = file else {
         return Ok((SealKeys::default(), None));
     };
-    let what = || format!("seal key file {}", file.display());
+    let (text, meta) = read(file)?;
+    let keys = parse(file, &text)?;
+    let mode = meta.mode() & 0o777;
+    // Whom its group has in it, its owner has said; systemd's credentials look like that too.
+    let warning = (mode & 0o007 != 0).then(|| {
+        let what = called(file);
+        format!("{what} can be read by others (mode {mode:o}); chmod o= keeps it from them")
+    });
+    Ok((keys, warning))
+}
+
+fn called(file: &Path) -> String {
+    format!("seal key file {}", file.display())
+}
+
+fn read(file: &Path) -> anyhow::Result<(String, Metadata)> {
+    let what = || called(file);
     let open = fs::File::open(file).with_context(what)?;
-    let mode = open.metadata().with_context(what)?.mode() & 0o777;
+    let meta = open.metadata().with_context(what)?;
     let mut text = String::new();
     let read = open.take(MAX_FILE + 1).read_to_string(&mut text);
     if read.with_context(what)? as u64 > MAX_FILE {
         bail!("{}: larger than {MAX_FILE} bytes", what());
     }
-    let keys = SealKeys::read(&text).map_err(|why| anyhow::anyhow!("{}: {why}", what()))?;
-    let warning = (mode & 0o077 != 0).then(|| {
-        let what = what();
-        format!("{what} can be read by others (mode {mode:o}); chmod 600 keeps it to its owner")
-    });
-    Ok((keys, warning))
+    Ok((text, meta))
+}
+
+fn parse(file: &Path, text: &str) -> anyhow::Result<SealKeys> {
+    SealKeys::read(text).map_err(|why| anyhow::anyhow!("{}: {why}", called(file)))
 }
 
 /// The file, looked at now and then.
@@ -134,33 +149,52 @@ fn place(written: &str) -> anyhow::Result<(&str, Option<String>)> {
     Ok((place, warning))
 }
 
-/// Puts a new key in front of the others in one step: a crash leaves the file as it was.
+/// Puts a new key in front of the others in one step: a crash leaves the file as it was. Who may read a
+/// file that is there, and whose it is, stays.
 fn new_key(file: &Path) -> anyhow::Result<ExitCode> {
-    let what = || format!("seal key file {}", file.display());
+    let what = || called(file);
     // A link stays one.
-    let (file, known) = match fs::canonicalize(file) {
+    let (file, known, meta) = match fs::canonicalize(file) {
         Ok(file) => {
-            keys(Some(&file))?;
-            let known = fs::read_to_string(&file).with_context(what)?;
-            (file, known)
+            let (known, meta) = read(&file)?;
+            // One that was made empty, to have an owner and a mode, gets its first key.
+            if !known.trim().is_empty() {
+                parse(&file, &known)?;
+            }
+            (file, known, Some(meta))
         }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => (file.to_owned(), String::new()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            (file.to_owned(), String::new(), None)
+        }
         Err(error) => return Err(error).with_context(what),
     };
     let line = seal::new_key_line()?;
     let mut temporary = file.clone().into_os_string();
     temporary.push(".new");
-    let write = || {
-        let mut out = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&temporary)?;
+    let open = || {
+        let mut options = OpenOptions::new();
+        let options = options.write(true).create_new(true).mode(0o600);
+        options.open(&temporary)
+    };
+    let write = |mut out: fs::File| {
+        if let Some(meta) = &meta {
+            let own = out.metadata()?;
+            if (own.uid(), own.gid()) != (meta.uid(), meta.gid()) {
+                fchown(&out, Some(meta.uid()), Some(meta.gid()))?;
+            }
+            out.set_permissions(Permissions::from_mode(meta.mode() & 0o777))?;
+        }
         out.write_all(format!("{line}\n{known}").as_bytes())?;
         out.sync_all()?;
         fs::rename(&temporary, &file)
     };
-    write().with_context(|| format!("{} (written as {} first)", what(), temporary.display()))?;
+    let how = || format!("{} (written as {} first)", what(), temporary.display());
+    let out = open().with_context(how)?;
+    if let Err(error) = write(out) {
+        // Ours, and in the way of the next try.
+        let _ = fs::remove_file(&temporary);
+        return Err(error).with_context(how);
+    }
     let (keys, _) = keys(Some(&file))?;
     let id = keys.ids().next().unwrap_or_default();
     look::print(&format!("{id}\n"))?;

@@ -2,10 +2,22 @@
 //! the first certificate.
 
 use std::cell::Cell;
+use std::io;
 use std::net::SocketAddr;
 
 use crate::plan::Plan;
 use crate::proxy::{Bound, bind};
+
+/// What can be done about an address that cannot be had.
+pub fn unbound_help(flag: &str, error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => {
+            format!("ports under 1024 need CAP_NET_BIND_SERVICE; or choose another with {flag}")
+        }
+        io::ErrorKind::AddrNotAvailable => "this machine does not have that address".to_owned(),
+        _ => format!("free the port or choose another with {flag}"),
+    }
+}
 
 #[derive(Default)]
 pub struct Https {
@@ -42,10 +54,11 @@ impl Https {
             Ok(bound) => Some(bound),
             Err(error) => {
                 if !self.told.replace(true) {
+                    let help = unbound_help("--https", &error);
                     tracing::error!(
-                        listener = %address, %error,
-                        "there are certificates, but HTTPS is not served: free the port, or say with \
-                         --https where else, or none; it is tried again every few seconds"
+                        listener = %address, %error, help,
+                        "there are certificates, but HTTPS is not served; --https none says that it need \
+                         not be; it is tried again every few seconds"
                     );
                 }
                 None
@@ -55,8 +68,11 @@ impl Https {
 
     /// Addresses that may be opened now, `staged` among them.
     pub(super) fn commit(&mut self, staged: Option<Bound>) -> Vec<Bound> {
-        if staged.is_some() {
+        if let Some(bound) = &staged {
             self.usual = None;
+            if self.told.replace(false) {
+                tracing::info!(listener = %bound.address, "HTTPS is served now");
+            }
         }
         self.waiting.drain(..).chain(staged).collect()
     }

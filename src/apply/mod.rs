@@ -13,7 +13,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use https::Https;
+pub use https::{Https, unbound_help};
 
 use crate::accesslog::Logs;
 use crate::balance::UpstreamState;

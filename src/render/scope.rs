@@ -101,13 +101,19 @@ impl Scope {
 /// A value as text, if it is one of a size that a unit can hold.
 pub(super) fn text_of<'a>(path: &str, value: &'a [u8]) -> Result<&'a str, Failure> {
     if let Some(why) = why_unusable(value) {
-        return Err(Diagnostic::error(
+        let problem = Diagnostic::error(
             "unusable-value",
             format!("the value of {path} cannot be used: {why}"),
-        )
-        .for_key(path)
-        .help("write it again, or remove the key")
-        .into());
+        );
+        let problem = problem.for_key(path);
+        // There is nothing wrong with what was written where something else is missing.
+        let tells_what_is_missing = [" seal key file", " is there without "]
+            .iter()
+            .any(|words| why.contains(words));
+        return Err(match tells_what_is_missing {
+            true => problem.into(),
+            false => problem.help("write it again, or remove the key").into(),
+        });
     }
     if value.len() > TEXT_BYTES {
         return Err(Diagnostic::error(
@@ -132,4 +138,33 @@ pub(super) fn text_of<'a>(path: &str, value: &'a [u8]) -> Result<&'a str, Failur
         .help("write the value again as text")
         .into()
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_is_told_to_write_again_what_is_as_it_should_be() {
+        for (why, is_to_be_written) in [
+            ("it has 2000000 bytes", true),
+            ("it is sealed and is no whole sealed text", true),
+            (
+                "it is sealed and there is no seal key file; --seal-key-file names it",
+                false,
+            ),
+            (
+                "it is sealed with key K, which the seal key file does not have",
+                false,
+            ),
+            ("/c/a.crt is there without /c/a.key", false),
+        ] {
+            let mut snapshot = Snapshot::default();
+            snapshot.put_unusable("a", why);
+            let failure = text_of("a", snapshot.get("a").unwrap()).unwrap_err();
+            let told = failure.to_string();
+            assert!(told.contains(why), "{told}");
+            assert_eq!(told.contains("write it again"), is_to_be_written, "{told}");
+        }
+    }
 }
