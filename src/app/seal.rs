@@ -26,10 +26,12 @@ pub(super) fn keys(file: Option<&Path>) -> anyhow::Result<(SealKeys, Option<Stri
     let (text, meta) = read(file)?;
     let keys = parse(file, &text)?;
     let mode = meta.mode() & 0o777;
-    // Whom its group has in it, its owner has said; systemd's credentials look like that too.
-    let warning = (mode & 0o007 != 0).then(|| {
+    let warning = (mode & 0o077 != 0).then(|| {
         let what = called(file);
-        format!("{what} can be read by others (mode {mode:o}); chmod o= keeps it from them")
+        format!(
+            "{what} can be read by others (mode {mode:o}); chmod go= keeps it from them, unless its \
+             group is there for the balancer alone"
+        )
     });
     Ok((keys, warning))
 }
