@@ -1,0 +1,117 @@
+//! What is known of a container, and of the place the balancer stands in.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
+
+/// Facts of one container that runs. All texts are what somebody wrote: any of them may be hostile.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Facts {
+    /// Its name, which is the name of its upstream.
+    pub name: String,
+    /// The service it is a member of, as Compose, Swarm, Kontena or Rancher say.
+    pub service: Option<String>,
+    /// What that service is part of.
+    pub stack: Option<String>,
+    pub env: BTreeMap<String, String>,
+    pub labels: BTreeMap<String, String>,
+    /// Its networks with its address there; none while it has none.
+    pub networks: BTreeMap<String, Option<IpAddr>>,
+    /// It has the host's network.
+    pub is_on_host: bool,
+    /// Its exposed TCP ports, ascending.
+    pub ports: Vec<Port>,
+}
+
+/// A TCP port that a container exposes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Port {
+    pub number: u16,
+    /// Where the host publishes it.
+    pub published: Option<SocketAddr>,
+}
+
+/// What a balancer can reach, and whom it balances to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Ground {
+    pub standing: Standing,
+    /// Only containers that link to this name.
+    pub link: Option<String>,
+}
+
+/// Where the balancer runs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Standing {
+    /// On the host, or in a container with the host's network.
+    #[default]
+    Host,
+    /// In a container in these networks.
+    Container(BTreeSet<String>),
+}
+
+impl Facts {
+    /// The service and the stack that labels say a container is of, as Compose, Swarm, Kontena and Rancher 1 write them.
+    pub fn membership(labels: &BTreeMap<String, String>) -> (Option<String>, Option<String>) {
+        let get = |name: &str| labels.get(name).filter(|value| !value.is_empty()).cloned();
+        if let Some(service) = get("com.docker.compose.service") {
+            return (Some(service), get("com.docker.compose.project"));
+        }
+        if let Some(service) = get("com.docker.swarm.service.name") {
+            let stack = get("com.docker.stack.namespace");
+            let prefix = stack.as_ref().map(|stack| format!("{stack}_"));
+            let short = prefix.and_then(|prefix| Some(service.strip_prefix(&prefix)?.to_owned()));
+            return (Some(short.unwrap_or(service)), stack);
+        }
+        if let Some(service) = get("io.kontena.service.name") {
+            return (
+                Some(service),
+                get("io.kontena.stack.name").filter(|stack| stack != "null"),
+            );
+        }
+        match get("io.rancher.stack_service.name") {
+            Some(both) => match both.split_once('/') {
+                Some((stack, service)) => (Some(service.to_owned()), Some(stack.to_owned())),
+                None => (Some(both), None),
+            },
+            None => (None, None),
+        }
+    }
+
+    /// What its service is called: as it says, `stack-service`, the service, or its own name.
+    pub(super) fn group(&self) -> String {
+        let labels = ["lb.service", "LB_SERVICE"]
+            .into_iter()
+            .filter_map(|name| self.labels.get(name));
+        let said = labels
+            .chain(self.env.get("LB_SERVICE"))
+            .map(|name| name.trim());
+        if let Some(name) = said.into_iter().find(|name| !name.is_empty()) {
+            return name.to_owned();
+        }
+        match (&self.stack, &self.service) {
+            (Some(stack), Some(service)) => format!("{stack}-{service}"),
+            (None, Some(service)) => service.clone(),
+            _ => self.name.clone(),
+        }
+    }
+
+    /// Its one exposed port.
+    pub(super) fn only_port(&self) -> Option<u16> {
+        match self.ports.as_slice() {
+            [only] => Some(only.number),
+            _ => None,
+        }
+    }
+
+    /// The exposed ports as a message names them.
+    pub(super) fn ports_text(&self) -> String {
+        const SHOWN: usize = 10;
+        let numbers = self.ports.iter().map(|port| port.number.to_string());
+        let shown: Vec<_> = numbers.take(SHOWN).collect();
+        match self.ports.len() {
+            0 => "no port".to_owned(),
+            n if n > SHOWN => format!("{n} ports ({}, ...)", shown.join(", ")),
+            1 => format!("port {}", shown.join(", ")),
+            n => format!("{n} ports ({})", shown.join(", ")),
+        }
+    }
+}

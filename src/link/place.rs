@@ -1,0 +1,112 @@
+//! In which network a container is reached, and at which address.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use super::draft::Draft;
+use super::{Ground, Standing};
+use crate::diag::quoted;
+
+const HOW: &str =
+    "name a network with the label lb.network, com.docker.lb.network or traefik.docker.network";
+
+/// Where `port` of the container is reached: in the network that is said, its only one, one that the
+/// balancer shares, or the first by name.
+pub(super) fn address(
+    draft: &mut Draft<'_>,
+    ground: &Ground,
+    said: Option<&(String, String)>,
+    port: u16,
+) -> Option<SocketAddr> {
+    let facts = draft.facts;
+    if facts.is_on_host {
+        if let Standing::Container(_) = ground.standing {
+            let message = "has the host's network, which this balancer's container cannot reach";
+            let help = "run the balancer with the host's network, or put the container into a network of the balancer's";
+            draft.error("no-network", message.to_owned(), help);
+            return None;
+        }
+        return Some(SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
+    }
+    let shared = |name: &str| match &ground.standing {
+        Standing::Host => true,
+        Standing::Container(own) => own.contains(name),
+    };
+    let names: Vec<&String> = facts.networks.keys().collect();
+    let chosen = match (said, names.as_slice()) {
+        (_, []) => {
+            let message = "is in no network, so nobody can reach it";
+            draft.error(
+                "no-network",
+                message.to_owned(),
+                "put it into a network of the balancer's",
+            );
+            return None;
+        }
+        (Some((name, from)), _) => {
+            // Compose and stacks put their own name in front.
+            let full = facts.stack.as_ref().map(|stack| format!("{stack}_{name}"));
+            let found = names.iter().find(|have| **have == name);
+            let found = found.or_else(|| names.iter().find(|have| Some(**have) == full.as_ref()));
+            match found {
+                Some(name) => (*name).clone(),
+                None => {
+                    let message =
+                        format!("{from} is {}, and it is not in that network", quoted(name));
+                    draft.error("no-network", message, &format!("it is in {}", list(&names)));
+                    return None;
+                }
+            }
+        }
+        (None, [only]) => (*only).clone(),
+        (None, [first, ..]) => {
+            let mut ours = names
+                .iter()
+                .filter(|name| matches!(ground.standing, Standing::Container(_)) && shared(name));
+            match ours.next() {
+                Some(name) => (*name).clone(),
+                None => {
+                    let message = format!("is in {}, the first is taken", list(&names));
+                    let first = (*first).clone();
+                    draft.warn("which-network", message, HOW);
+                    first
+                }
+            }
+        }
+    };
+    if !shared(&chosen) {
+        let message = format!(
+            "is reached in network {}, which this balancer is not in",
+            quoted(&chosen)
+        );
+        draft.warn(
+            "no-shared-network",
+            message,
+            "connect the balancer's container to it",
+        );
+    }
+    let Some(address) = facts.networks.get(&chosen).copied().flatten() else {
+        let message = format!("has no address in network {}", quoted(&chosen));
+        draft.error("no-address", message, HOW);
+        return None;
+    };
+    if is_nowhere(address) {
+        let message = format!("has the address {address} in network {}", quoted(&chosen));
+        draft.error("no-address", message, HOW);
+        return None;
+    }
+    Some(SocketAddr::new(address, port))
+}
+
+fn is_nowhere(address: IpAddr) -> bool {
+    address.is_unspecified() || address.is_multicast()
+}
+
+fn list(names: &[&String]) -> String {
+    const SHOWN: usize = 5;
+    let shown: Vec<_> = names.iter().take(SHOWN).map(|name| quoted(name)).collect();
+    let more = if names.len() > SHOWN { ", ..." } else { "" };
+    match names.len() {
+        1 => format!("network {}", shown.join("")),
+        n => format!("{n} networks ({}{more})", shown.join(", ")),
+    }
+}

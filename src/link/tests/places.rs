@@ -1,0 +1,101 @@
+//! Which network and address.
+
+use super::*;
+
+fn in_networks(networks: &[&str], words: &[(&str, &str)]) -> Facts {
+    let numbered = networks.iter().zip(1..);
+    Facts {
+        networks: numbered
+            .map(|(name, n)| ((*name).to_owned(), format!("10.0.{n}.1").parse().ok()))
+            .collect(),
+        ..facts(&[&[("LB_MODE", "http"), ("LB_INTERNAL_PORT", "80")], words].concat())
+    }
+}
+
+fn container(networks: &[&str]) -> Ground {
+    let names = networks.iter().map(|name| (*name).to_owned());
+    Ground {
+        standing: Standing::Container(names.collect()),
+        link: None,
+    }
+}
+
+fn check(facts: &Facts, ground: &Ground, upstream: &str, problem: &str) {
+    let (keys, told) = said(facts, ground);
+    assert_eq!(
+        keys.trim_start_matches("services/web="),
+        upstream,
+        "{told:?}"
+    );
+    assert_eq!(told.len(), usize::from(!problem.is_empty()), "{told:?}");
+    assert!(told.iter().all(|told| told.contains(problem)), "{told:?}");
+}
+
+#[test]
+fn a_network_is_said_or_the_only_one_or_shared_or_the_first() {
+    let host = Ground::default();
+    check(&in_networks(&["a"], &[]), &host, "10.0.1.1:80", "");
+    check(
+        &in_networks(&["a", "b"], &[("lb.network", "b")]),
+        &host,
+        "10.0.2.1:80",
+        "",
+    );
+    check(
+        &in_networks(&["a", "b"], &[]),
+        &host,
+        "10.0.1.1:80",
+        "is in 2 networks (\"a\", \"b\"), the first is taken; name a network",
+    );
+    check(
+        &in_networks(&["a", "b"], &[]),
+        &container(&["b"]),
+        "10.0.2.1:80",
+        "",
+    );
+    check(
+        &in_networks(&["a"], &[]),
+        &container(&["b"]),
+        "10.0.1.1:80",
+        "which this balancer is not in",
+    );
+    check(
+        &in_networks(&["a"], &[("lb.network", "c")]),
+        &host,
+        "",
+        "lb.network is \"c\", and it is not in that network; it is in network \"a\"",
+    );
+    check(&in_networks(&[], &[]), &host, "", "is in no network");
+    let stacked = Facts {
+        stack: Some("shop".to_owned()),
+        ..in_networks(
+            &["a", "shop_b"],
+            &[("LB_SERVICE", "web"), ("lb.network", "b")],
+        )
+    };
+    check(&stacked, &host, "10.0.2.1:80", "");
+}
+
+#[test]
+fn the_host_is_reached_from_the_host() {
+    let mut facts = in_networks(&["host"], &[]);
+    facts.is_on_host = true;
+    check(&facts, &Ground::default(), "127.0.0.1:80", "");
+    check(&facts, &container(&["a"]), "", "has the host's network");
+}
+
+#[test]
+fn no_address_is_told() {
+    let mut facts = in_networks(&["a"], &[]);
+    facts.networks.insert("a".to_owned(), None);
+    check(
+        &facts,
+        &Ground::default(),
+        "",
+        "has no address in network \"a\"",
+    );
+    facts
+        .networks
+        .insert("a".to_owned(), "fd00::2".parse().ok());
+    check(&facts, &Ground::default(), "[fd00::2]:80", "");
+}
