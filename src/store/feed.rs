@@ -237,7 +237,9 @@ impl Feed {
         slot.last_error = Some(error.to_owned());
         let keeps = match &slot.tree {
             Some(tree) => format!("keeping its last {} keys", tree.snapshot.len()),
-            None => "it gave no keys yet".to_owned(),
+            None => {
+                "it gave no keys yet, and until it does those of no store are followed".to_owned()
+            }
         };
         drop(slots);
         if news {

@@ -5,12 +5,14 @@
 //! batch: nothing queues up, and the newest wins. A store that fails keeps its last tree; it never
 //! yields an empty one because of an error.
 //!
-//! - [`StoreSpec`]: `etcd://`, `etcds://`, `dir:`. [`StoreOptions`]: root, settle, grace, credentials.
+//! - [`StoreSpec`]: `etcd://`, `etcds://`, `dir:`, `docker:`. [`StoreOptions`]: root, settle, grace, credentials.
 //! - `etcd`: list at one revision, watch from the next, and what to do when that breaks.
 //! - `dir`: a directory as a key tree. `certs`: a directory of certificate files as keys.
+//! - `docker`: containers that announce themselves, as keys.
 //! - [`Monitor`]: how the stores fare ([`StoreHealth`]) and which keys were left out, readable from
 //!   anywhere while somebody waits in `next`.
 //! - [`read_once`]: one snapshot, for the subcommands that look and go.
+//! - [`SharedTickets`]: one value that nodes agree on, beside the tree.
 //! - [`StatusBoard`]: what every node tells about itself, beside the tree; [`wait()`] on it.
 //!
 //! **Several stores are one tree.** Where two have the same key the later `--store` wins, key by
@@ -23,7 +25,7 @@
 //! when the cluster was restored from a backup; that is logged. With `dir:` stores only it is the
 //! time of the newest change in microseconds, the same on every node that reads the same directory.
 //! With several etcd clusters it is the sum of theirs, which rises but can be compared with nothing
-//! else. [`Snapshot::digest`](crate::snapshot::Snapshot::digest) compares content in all cases.
+//! else. A `docker:` store counts as a directory: its revision is the time at which this node saw the newest change. [`Snapshot::digest`](crate::snapshot::Snapshot::digest) compares content in all cases.
 //!
 //! What is not here: templates, units, routes, and any thought about what a key means, except that a
 //! tree without anything under `services/`, `tcp-services/` and `udp-services/` has no services.
@@ -31,6 +33,7 @@
 mod board;
 mod certs;
 mod dir;
+mod docker;
 mod etcd;
 mod feed;
 mod guard;
@@ -39,6 +42,7 @@ mod once;
 mod options;
 mod settle;
 mod spec;
+mod tickets;
 mod wait;
 
 pub use board::StatusBoard;
@@ -46,7 +50,8 @@ pub use feed::{Monitor, StoreHealth};
 pub use hub::{Store, open};
 pub use once::{TreeState, read_once, read_tree};
 pub use options::{DEFAULT_ROOT, EtcdOptions, StoreOptions, normalise_root};
-pub use spec::{EtcdSpec, GivenKeys, StoreSpec, StoreSpecError};
+pub use spec::{DockerEngine, DockerSpec, EtcdSpec, GivenKeys, StoreSpec, StoreSpecError};
+pub use tickets::SharedTickets;
 pub use wait::{Behind, WaitError, wait};
 
 /// Why a store gave nothing to a caller who could not wait for ever.

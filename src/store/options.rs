@@ -63,6 +63,11 @@ impl StoreOptions {
     pub fn status_prefix(&self) -> String {
         format!("{}.status/nodes/", normalise_root(&self.root))
     }
+
+    /// Where nodes keep the keys of session tickets, beside the root as well.
+    pub fn tickets_key(&self) -> String {
+        format!("{}.tickets", normalise_root(&self.root))
+    }
 }
 
 impl EtcdOptions {
@@ -128,6 +133,7 @@ mod tests {
             ..StoreOptions::default()
         };
         assert_eq!(options.status_prefix(), "/pointsman/lb.status/nodes/");
+        assert_eq!(options.tickets_key(), "/pointsman/lb.tickets");
         assert!(!options.status_prefix().starts_with(&options.key_prefix()));
         assert!(!format!("{options:?}").contains("hush"));
     }

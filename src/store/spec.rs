@@ -3,12 +3,15 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::time::Duration;
 
 /// One store. Displays as it may be written, without user or password: those are never part of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StoreSpec {
     Etcd(EtcdSpec),
     Dir(PathBuf),
+    /// Containers of a Docker engine that announce themselves.
+    Docker(DockerSpec),
     /// Files with certificates in a directory. Not written as a store: `--certs` says it.
     Certs(PathBuf),
     /// Keys that were given at the start and never change.
@@ -47,6 +50,24 @@ pub struct EtcdSpec {
     pub tls: bool,
 }
 
+/// `docker:`, `docker:///PATH` or `docker://HOST:PORT`, with `?link=NAME` and `relist=TIME` behind.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DockerSpec {
+    pub engine: DockerEngine,
+    /// Only containers that link to this name.
+    pub link: Option<String>,
+    /// How often everything is compared with the engine, besides its events.
+    pub relist: Duration,
+}
+
+/// Where an engine answers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DockerEngine {
+    Socket(PathBuf),
+    /// `host:port`, plain.
+    Tcp(String),
+}
+
 /// Why a text is not a store. The message says what is accepted.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{problem} in store {text:?}; accepted are {ACCEPTED}")]
@@ -55,11 +76,18 @@ pub struct StoreSpecError {
     problem: String,
 }
 
-const ACCEPTED: &str =
-    "etcd://HOST:PORT[,HOST:PORT...], etcds://HOST:PORT[,HOST:PORT...] (TLS) and dir:PATH";
+const ACCEPTED: &str = "etcd://HOST:PORT[,HOST:PORT...], etcds://HOST:PORT[,HOST:PORT...] (TLS), dir:PATH and docker://[SOCKET|HOST:PORT][?link=NAME]";
 
 /// The port of an etcd member where none is written.
 const ETCD_PORT: u16 = 2379;
+
+/// The port of an engine where none is written: the one that Docker has for plain TCP.
+const DOCKER_PORT: u16 = 2375;
+
+const DOCKER_SOCKET: &str = "/var/run/docker.sock";
+
+/// How often everything is compared with the engine where nothing is said.
+const RELIST: Duration = Duration::from_secs(30);
 
 impl FromStr for StoreSpec {
     type Err = StoreSpecError;
@@ -82,6 +110,9 @@ impl FromStr for StoreSpec {
             let path: PathBuf = Path::new(path).components().collect();
             return Ok(Self::Dir(path));
         }
+        if let Some(rest) = text.strip_prefix("docker:") {
+            return parse_docker(rest).map(Self::Docker).map_err(fail);
+        }
         let (rest, tls) = if let Some(rest) = text.strip_prefix("etcd://") {
             (rest, false)
         } else if let Some(rest) = text.strip_prefix("etcds://") {
@@ -98,13 +129,42 @@ impl FromStr for StoreSpec {
         }
         let endpoints = rest
             .split(',')
-            .map(|endpoint| parse_endpoint(endpoint.trim()).map_err(&fail))
+            .map(|endpoint| parse_endpoint(endpoint.trim(), ETCD_PORT).map_err(&fail))
             .collect::<Result<Vec<_>, _>>()?;
         Ok(Self::Etcd(EtcdSpec { endpoints, tls }))
     }
 }
 
-fn parse_endpoint(text: &str) -> Result<String, String> {
+fn parse_docker(text: &str) -> Result<DockerSpec, String> {
+    let (place, options) = text.split_once('?').unwrap_or((text, ""));
+    let place = place.strip_prefix("//").unwrap_or(place);
+    let engine = match place {
+        "" => DockerEngine::Socket(DOCKER_SOCKET.into()),
+        path if path.starts_with('/') => DockerEngine::Socket(path.into()),
+        address => DockerEngine::Tcp(parse_endpoint(address.trim_end_matches('/'), DOCKER_PORT)?),
+    };
+    let mut spec = DockerSpec {
+        engine,
+        link: None,
+        relist: RELIST,
+    };
+    for option in options.split('&').filter(|option| !option.is_empty()) {
+        match option.split_once('=') {
+            Some(("link", name)) if !name.is_empty() => spec.link = Some(name.to_owned()),
+            Some(("relist", seconds)) => {
+                let seconds = seconds.strip_suffix('s').unwrap_or(seconds);
+                match seconds.parse::<u64>() {
+                    Ok(seconds @ 1..=3600) => spec.relist = Duration::from_secs(seconds),
+                    _ => return Err(format!("relist={seconds:?} is not from 1s to 3600s")),
+                }
+            }
+            _ => return Err(format!("option {option:?} is not link=NAME or relist=TIME")),
+        }
+    }
+    Ok(spec)
+}
+
+fn parse_endpoint(text: &str, default_port: u16) -> Result<String, String> {
     if text.is_empty() {
         return Err("an endpoint without a host".to_owned());
     }
@@ -146,7 +206,7 @@ fn parse_endpoint(text: &str) -> Result<String, String> {
         (host.to_owned(), port)
     };
     let port = match port {
-        None => ETCD_PORT,
+        None => default_port,
         Some(port) => match port.parse::<u16>() {
             Ok(port) if port != 0 => port,
             _ => {
@@ -164,6 +224,7 @@ impl fmt::Display for StoreSpec {
         match self {
             Self::Etcd(etcd) => etcd.fmt(f),
             Self::Dir(path) => write!(f, "dir:{}", path.display()),
+            Self::Docker(docker) => docker.fmt(f),
             Self::Certs(path) => path.display().fmt(f),
             Self::Given(given) => f.write_str(given.from),
         }
@@ -174,6 +235,22 @@ impl fmt::Display for EtcdSpec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let scheme = if self.tls { "etcds" } else { "etcd" };
         write!(f, "{scheme}://{}", self.endpoints.join(","))
+    }
+}
+
+impl fmt::Display for DockerSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.engine {
+            DockerEngine::Socket(path) => write!(f, "docker://{}", path.display())?,
+            DockerEngine::Tcp(address) => write!(f, "docker://{address}")?,
+        }
+        let link = self.link.as_ref().map(|link| format!("link={link}"));
+        let relist = (self.relist != RELIST).then(|| format!("relist={}s", self.relist.as_secs()));
+        let options: Vec<_> = link.into_iter().chain(relist).collect();
+        match options.is_empty() {
+            true => Ok(()),
+            false => write!(f, "?{}", options.join("&")),
+        }
     }
 }
 
@@ -196,6 +273,15 @@ mod tests {
         check("dir:./keys/", "dir:./keys");
         check("dir:/srv/keys", "dir:/srv/keys");
         check("dir:///srv/keys", "dir:/srv/keys");
+        check("docker:", "docker:///var/run/docker.sock");
+        check("docker://", "docker:///var/run/docker.sock");
+        check("docker:///run/d.sock", "docker:///run/d.sock");
+        check("docker:/run/d.sock", "docker:///run/d.sock");
+        check("docker://10.0.0.1/", "docker://10.0.0.1:2375");
+        check(
+            "docker:?link=blue&relist=5s",
+            "docker:///var/run/docker.sock?link=blue&relist=5s",
+        );
     }
 
     #[test]
@@ -210,6 +296,15 @@ mod tests {
         check("consul://a:8500", "unknown kind \"consul\"");
         check("keys", "unknown kind \"keys\"");
         check("dir:", "no path");
+        check(
+            "docker:?lnk=x",
+            "option \"lnk=x\" is not link=NAME or relist=TIME",
+        );
+        check("docker:?relist=0", "relist=\"0\" is not from 1s to 3600s");
+        check(
+            "docker://a:0",
+            "port \"0\" of endpoint \"a:0\" is not between 1 and 65535",
+        );
         check("etcd://", "an endpoint without a host");
         check("etcd://a:2379,,b:2379", "an endpoint without a host");
         check(
