@@ -154,6 +154,10 @@ impl fmt::Write for OneLine<'_, '_> {
 /// value can fill a log or fake a line of it.
 pub fn quoted(value: &str) -> String {
     const SHOWN: usize = 60;
+    if value.contains("-----BEGIN") {
+        // Sixty characters of a private key are most of its secret.
+        return format!("a PEM block ({} bytes)", value.len());
+    }
     let mut head = value.char_indices().skip(SHOWN);
     match head.next() {
         None => format!("{value:?}"),
@@ -235,5 +239,14 @@ mod tests {
         assert_eq!(nearest("RoundRobbin", words), Some("roundrobin"));
         assert_eq!(nearest("weighted", words), None);
         assert_eq!(nearest("", words), None);
+    }
+
+    #[test]
+    fn a_key_in_the_wrong_place_is_not_shown() {
+        let key = "-----BEGIN EC PRIVATE KEY-----\nMHcCAQEEIFTiPHX0OzIdSjrw\n";
+        for value in [key.to_owned(), format!("host,{key}")] {
+            let shown = quoted(&value);
+            assert_eq!(shown, format!("a PEM block ({} bytes)", value.len()));
+        }
     }
 }

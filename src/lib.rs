@@ -1,7 +1,7 @@
 //! pointsman: a load balancer that is reconfigured under moving traffic.
 //!
 //! The floors, from the bottom (a module names only lower ones): names, diag, backoff; snapshot, balance,
-//! status, yaml, rules, password, accesslog, tls, proxy_header; store, seal, render, config; plan; proxy; apply, admin; app. `whoami` stands aside.
+//! status, yaml, rules, password, accesslog, tls, proxy_header, dns, link; store, seal, render, config, resolve; plan; proxy; apply, admin; app. `whoami` stands aside.
 //! `docs/architecture.md` says more, and `tests/structure.rs` holds them.
 
 pub mod accesslog;
@@ -12,12 +12,15 @@ pub mod backoff;
 pub mod balance;
 pub mod config;
 pub mod diag;
+pub mod dns;
+pub mod link;
 pub mod names;
 pub mod password;
 pub mod plan;
 pub mod proxy;
 pub mod proxy_header;
 pub mod render;
+pub mod resolve;
 pub mod rules;
 pub mod seal;
 pub mod snapshot;

@@ -67,6 +67,12 @@ name! {
     UpstreamName
 }
 
+name! {
+    /// A name that DNS is asked for: lower case, in ASCII, checked. With a dot at its end it is whole, and no
+    /// search domain is put behind it.
+    DnsName
+}
+
 /// The order that people expect of names with numbers in them: `cert2` before `cert10`.
 ///
 /// Runs of digits compare as numbers, everything else byte by byte; names that are equal by that

@@ -7,9 +7,12 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::process::Output;
 use std::sync::LazyLock;
 
-use support::certs::{Authority, Bundle, DAY, Leaf, by_openssl, now, openssl};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+use support::certs::{Authority, Bundle, DAY, Leaf, by_openssl, now, openssl, town_hall};
 use support::origin::Origin;
 use support::pointsman::{Builder, Pointsman, Service, run};
+use support::tls::Tls;
 use support::town::named;
 use support::wait_until;
 
@@ -342,16 +345,14 @@ fn what_is_not_valid_yet_goes_live_when_it_is_and_what_ends_stays_with_a_warning
     assert!(text(&pointsman.look("check", &[])).contains(soon));
     wait_for_plan(&pointsman, "early.test -> early");
     wait_until("it is healed", || refusals(&pointsman).is_empty());
-    pointsman
-        .wait_for_status_words(&["the certificate for short.test expired less than a day ago"]);
+    let over = "the certificate for short.test expired less than a day ago";
+    pointsman.wait_for_status_words(&[over]);
+    // The status is told first.
+    wait_until("it is in the log", || pointsman.log().contains(over));
     let log = pointsman.log();
-    assert_eq!(log.matches(soon).count(), 1, "{log}");
-    assert_eq!(
-        log.matches("short.test expired less than a day ago")
-            .count(),
-        1,
-        "{log}"
-    );
+    for told in [soon, over] {
+        assert_eq!(log.matches(told).count(), 1, "{log}");
+    }
     assert!(pointsman.plan().dump.contains("short.test -> short"));
     wait_for_plan(&pointsman, "twice.test -> twice-2, twice");
     assert!(refusals(&pointsman).is_empty());
@@ -459,4 +460,58 @@ fn a_flag_of_kontenas_under_certs_is_passed_over_in_silence() {
     // By the other habits it is a bundle without anything in it.
     let pointsman = builder().key("certs/bundle", "true").start();
     assert_eq!(refusals(&pointsman).len(), 1);
+}
+
+#[test]
+fn of_two_thousand_certificates_the_one_that_changed_is_all_that_a_generation_changes() {
+    const MANY: usize = 2_000;
+    const ONE: usize = 1_234;
+    let name = |n: usize| format!("n-{n}.test");
+    let key = Leaf::of(&[]).key();
+    let sign = |n: usize| town_hall().sign_for(&Leaf::of(&[&name(n)]), &key);
+    let leaf = |bundle: &Bundle| {
+        CertificateDer::from_pem_slice(bundle.cert.as_bytes()).expect("a certificate")
+    };
+    let origin = Origin::saying("hello");
+    let web = Service::http("web").upstream(origin.addr());
+    let mut builder = Pointsman::builder().without_certificate().service(&web);
+    let mut expected = Vec::with_capacity(MANY);
+    for n in 0..MANY {
+        let bundle = sign(n);
+        expected.push(leaf(&bundle));
+        builder = builder.key(&format!("certs/n-{n}"), bundle.pem());
+    }
+    let pointsman = builder.start();
+    let new = sign(ONE);
+    assert_ne!(leaf(&new), expected[ONE]);
+    expected[ONE] = leaf(&new);
+    let shown = |n: usize| {
+        let shaken = Tls::careless().shake(pointsman.https(), &name(n)).1;
+        shaken.chain[0].clone()
+    };
+    let swaps = || -> Vec<String> {
+        let log = pointsman.log();
+        let lines = log.lines().filter(|line| line.contains(" swapped "));
+        lines.map(str::to_owned).collect()
+    };
+    let before = swaps().len();
+    pointsman.put(&format!("certs/n-{ONE}"), new.pem());
+    wait_until("the new one is shown", || shown(ONE) == expected[ONE]);
+    wait_until("the swap is told", || swaps().len() > before);
+    let after = &swaps()[before..];
+    assert!(
+        after.len() == 1 && after[0].contains(" changed=1 ") && after[0].contains(" removed=0 "),
+        "{after:#?}"
+    );
+    std::thread::scope(|scope| {
+        for part in 0..4 {
+            let (expected, shown, name) = (&expected, &shown, &name);
+            scope.spawn(move || {
+                for n in (part..MANY).step_by(4) {
+                    assert!(shown(n) == expected[n], "{} is another's", name(n));
+                }
+            });
+        }
+    });
+    assert_eq!(pointsman.status()["refused_total"], 0);
 }

@@ -39,7 +39,7 @@ fn it_works_without_a_node_and_tells_the_end_of_each() {
     );
 
     let names = ["www.test", "a.test", "b.test", "c.test"];
-    let soon = |days| Leaf::of(&["soon.test"]).valid(now() - DAY, now() + days * DAY + 60);
+    let soon = |days| Leaf::of(&["soon.test"]).valid(now() - 60 * DAY, now() + days * DAY + 60);
     put(
         "keys/certs/web2",
         &authority
@@ -122,7 +122,7 @@ fn it_works_without_a_node_and_tells_the_end_of_each() {
 fn what_a_node_keeps_and_what_it_alone_has_is_told() {
     let authority = Authority::root("test root");
     let dir = tempfile::tempdir().expect("a directory");
-    let soon = Leaf::of(&["own.test"]).valid(now() - DAY, now() + DAY);
+    let soon = Leaf::of(&["own.test"]).valid(now() - 60 * DAY, now() + DAY);
     fs::write(dir.path().join("own.pem"), authority.sign(&soon).pem()).expect("write");
     fs::write(dir.path().join("half.crt"), "").expect("write");
     let pointsman = Pointsman::builder()

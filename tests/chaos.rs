@@ -192,9 +192,14 @@ fn full_build(path: &Path) -> String {
     }
     let changes = units.into_iter().filter_map(|(name, text)| {
         let unit = UnitName::from(name.as_str());
-        let accepted = config::parse(&unit, &text?, &defaults);
-        let accepted = accepted.unwrap_or_else(|e| panic!("{name} was accepted: {e:?}"));
-        Some((unit, Some(accepted.unit)))
+        let text = text?;
+        let form = match config::parse(&unit, &text, &defaults) {
+            Ok(accepted) => Some(accepted.unit),
+            // One that asks who comes, and was refused, stands there closed.
+            Err(_) => config::closed(&unit, &text, &defaults),
+        };
+        let form = form.unwrap_or_else(|| panic!("{name} was saved: {text}"));
+        Some((unit, Some(form)))
     });
     Plan::new(Balancer::default()).with(changes).dump()
 }
@@ -425,7 +430,7 @@ impl World {
                 );
             }
             6 => self.put_bad(&dir, "retries", &["-1", "often"]),
-            7 => self.put_bad(&dir, "upstreams/more-2", &["localhost:80", "127.0.0.1:0"]),
+            7 => self.put_bad(&dir, "upstreams/more-2", &["localhost:http", "127.0.0.1:0"]),
             _ => {
                 let field =
                     self.rng
@@ -476,7 +481,7 @@ impl World {
             3 => self.put_bad(
                 dir,
                 "upstreams/x",
-                &["localhost:80", "10.0.0.1:0", "10.0.0.1"],
+                &["localhost:http", "10.0.0.1:0", "10.0.0.1"],
             ),
             4 => self.put_bad(dir, "basic_auth_secrets", &["user admin password x", ""]),
             // Invalid UTF-8.

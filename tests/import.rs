@@ -9,10 +9,12 @@ use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
+use support::certs;
 use support::client::{self, Client, exchange};
 use support::message::{Head, Response};
 use support::origin::{Conn, Origin};
 use support::pointsman::{Pointsman, local, run};
+use support::tls;
 use support::{free_port, wait_until};
 use tempfile::TempDir;
 
@@ -462,7 +464,7 @@ fn a_line_that_cannot_be_carried_over_is_told_with_its_number() {
         &cfg,
         "defaults\n mode http\nfrontend f\n bind :80 ssl crt a.pem\n default_backend b\n\
          backend b\n stick-table type ip size 1m\n http-request sett-header A b\n\
-         server s 10.0.0.1:80 ssl\n server t 10.0.0.2:80 maxconn 5\nbackend lost\n server u 10.0.0.3:80\n",
+         server s 10.0.0.1:80 backup\n server t 10.0.0.2:80 maxconn 5\nbackend lost\n server u 10.0.0.3:80\n",
     )
     .expect("write");
     let imported = run(&["import", shown(&cfg)]);
@@ -556,6 +558,28 @@ fn imported_keys_are_checked_as_keys_are() {
             "error: services/b:",
             "retries",
             "; 1 things not carried over",
+        ],
+    );
+}
+
+#[test]
+fn lines_about_handshakes_are_carried_over_in_their_own_words() {
+    let global = "global\n ssl-default-bind-options ssl-min-ver TLSv1.2 strict-sni\n \
+                  ssl-default-bind-ciphers ECDHE+AESGCM:!aNULL\n ssl-default-bind-ciphersuites nonsense\n";
+    let (keys, told) = import_of(&format!("{global}{PLAIN}"));
+    assert_has(
+        &keys,
+        &[
+            "ssl-default-bind-options ssl-min-ver TLSv1.2 strict-sni",
+            "ssl-default-bind-ciphers ECDHE+AESGCM:!aNULL",
+        ],
+    );
+    assert_has(
+        &told,
+        &[
+            "4: not carried over: ssl-default-bind-ciphersuites nonsense: ",
+            "is unknown",
+            "strict-sni says nothing here",
         ],
     );
 }
@@ -783,4 +807,328 @@ fn headers_are_taken_from_everybody_where_every_bind_takes_them() {
     let (keys, told) = import_of(&text.replace(":8081 accept-proxy", ":8081"));
     assert!(!keys.contains("accept_proxy"), "{keys}");
     assert_has(&told, &["3: accept-proxy of one bind is not", "; 1 things"]);
+}
+
+#[test]
+fn servers_with_tls_stay_servers_with_tls() {
+    let of = |servers: &str| import_of(&PLAIN.replace("10.0.0.1:80", servers));
+    let (keys, told) = of(
+        "10.0.0.1:443 ssl verify required ca-file /etc/ca.pem sni str(app.test) \
+                           alpn http/1.1 check\n server t 10.0.0.2:443 ssl verify required \
+                           ca-file /etc/ca.pem sni str(app.test)",
+    );
+    assert_has(
+        &keys,
+        &[
+            "services/b/upstream_tls = true\n",
+            "services/b/upstream_tls_name = app.test\n",
+            "upstreams/s = 10.0.0.1:443\n",
+            "upstreams/t = 10.0.0.2:443\n",
+        ],
+    );
+    assert!(!keys.contains("upstream_tls_verify"), "{keys}");
+    assert_has(
+        &told,
+        &[
+            "server s: write what is in /etc/ca.pem to upstream_tls_ca",
+            "all servers are checked",
+            "; 2 things",
+        ],
+    );
+    let (keys, told) = of("10.0.0.1:443 ssl verify none crt /etc/own.pem");
+    assert_has(&keys, &["services/b/upstream_tls_verify = none\n"]);
+    assert_has(
+        &told,
+        &[
+            "/etc/own.pem to upstream_tls_certificate",
+            "upstream_tls_verify is off",
+        ],
+    );
+    let (keys, told) =
+        of("10.0.0.1:443 ssl verify required ca-file @system-ca verifyhost a.test sni str(b.test)");
+    assert_has(&keys, &["upstream_tls_name = a.test\n"]);
+    assert_has(
+        &told,
+        &["it is asked for a.test, not for b.test", "; 1 things"],
+    );
+    let (keys, told) = of("10.0.0.1:443 ssl verify required ca-file @system-ca");
+    assert!(!keys.contains("upstream_tls_name"), "{keys}");
+    assert_has(
+        &told,
+        &["its certificate has to be for its address", "; 1 things"],
+    );
+    let (_, told) = of(
+        "10.0.0.1:443 ssl verify none sni req.hdr(host) ciphers X alpn h2 force-tlsv12 \
+                        check port 80 check-ssl",
+    );
+    assert_has(
+        &told,
+        &[
+            "sni req.hdr(host) is not carried over",
+            "ciphers X is not carried over",
+            "alpn h2 is not carried over",
+            "force-tlsv12 is not carried over",
+            "checks of another port are plain",
+        ],
+    );
+    // What would be spoken to in another way is no upstream of the same service.
+    let (keys, told) = of("10.0.0.1:443 ssl verify none\n server t 10.0.0.2:80\n \
+                           server u 10.0.0.3:80 check-ssl");
+    assert!(
+        !keys.contains("upstreams/t") && !keys.contains("upstreams/u"),
+        "{keys}"
+    );
+    assert_has(
+        &told,
+        &[
+            "server t is left out: all of a service are spoken to by the same TLS",
+            "server u is left out: check-ssl without ssl",
+        ],
+    );
+    let servers = "10.0.0.1:80 no-ssl\n default-server ssl verify none";
+    let (keys, _) = of(servers);
+    assert!(!keys.contains("upstream_tls"), "{keys}");
+}
+
+/// `PLAIN` with another listener.
+fn behind(bind: &str) -> (String, String) {
+    import_of(&PLAIN.replace("bind :8080", bind))
+}
+
+#[test]
+fn a_listener_with_tls_stays_one_with_tls() {
+    let (keys, told) = behind(
+        "bind :443,:8443 ssl crt /etc/ssl/www.example.com.pem crt /etc/ssl/more/ alpn h2,http/1.1 \
+         ssl-min-ver TLSv1.3 no-sslv3 strict-sni no-tls-tickets \
+         ciphers ECDHE-RSA-AES128-GCM-SHA256 ciphersuites TLS_AES_128_GCM_SHA256",
+    );
+    assert_has(
+        &keys,
+        &[
+            "services/b/force_ssl = true\n",
+            "settings/ssl_min_version = 1.3\n",
+            "settings/ssl_unknown_name = reject\n",
+            "settings/ssl_ticket_lifetime = none\n",
+            "settings/ssl_ciphers = ECDHE-RSA-AES128-GCM-SHA256:TLS_AES_128_GCM_SHA256\n",
+        ],
+    );
+    assert!(!keys.contains("force_ssl_port"), "{keys}");
+    assert!(!keys.contains("ssl_client"), "{keys}");
+    assert_has(
+        &told,
+        &[
+            "3: put what is in /etc/ssl/www.example.com.pem into certs/www.example.com, or give its \
+             directory with --certs\n",
+            "3: put what is in /etc/ssl/more/ into certs/NAME",
+            "3: alpn h2,http/1.1: HTTP/1.1 is spoken",
+            "HTTP is served at 0.0.0.0:80 all the same",
+            "; 4 things",
+            "start with: pointsman run --https 0.0.0.0:443 --https 0.0.0.0:8443\n",
+        ],
+    );
+    // Both kinds, another port, and what cannot be had.
+    let (keys, told) = behind(
+        "bind :8080\n bind :8443 ssl crt a.pem ciphers nonsense ssl-min-ver TLSv1.0 crl-file r.pem \
+         curves P-256 tfo\n bind :8444 ssl crt ssl ssl-min-ver TLSv1.2",
+    );
+    assert!(!keys.contains("force_ssl"), "{keys}");
+    assert!(!keys.contains("ssl_ciphers"), "{keys}");
+    assert_has(&keys, &["settings/ssl_min_version = 1.2\n"]);
+    assert_has(
+        &told,
+        &[
+            "ciphers nonsense are not carried over: ",
+            "ssl-min-ver TLSv1.0 is not carried over: 1.2 is the oldest version",
+            "crl-file r.pem: lists of revoked certificates are not read",
+            "curves P-256 is not carried over",
+            "bind options are not carried over: tfo",
+            "--http 0.0.0.0:8080 --https 0.0.0.0:8443 --https 0.0.0.0:8444\n",
+        ],
+    );
+    let (keys, _) = behind("bind :8443 ssl crt a.pem");
+    assert_has(&keys, &["services/b/force_ssl_port = 8443\n"]);
+}
+
+#[test]
+fn who_asked_clients_for_certificates_asks_on() {
+    for (words, verify) in [
+        ("verify required", Some("required")),
+        ("verify optional", Some("optional")),
+        ("verify none", None),
+        ("", None),
+    ] {
+        let (keys, told) = behind(&format!(
+            "bind :443 ssl crt a.pem ca-file /etc/staff.pem {words}"
+        ));
+        match verify {
+            Some(word) => {
+                assert_has(
+                    &keys,
+                    &[&format!("services/b/ssl_client_verify = {word}\n")],
+                );
+                assert_has(
+                    &told,
+                    &[
+                        &format!(
+                            "3: verify {word}: write what is in /etc/staff.pem to ssl_client_ca"
+                        ),
+                        "ssl_client_ca does not say who signs them",
+                    ],
+                );
+            }
+            None => assert!(!keys.contains("ssl_client"), "{keys}"),
+        }
+    }
+    // The strictest of a frontend holds for its services, and no other frontend's ask.
+    let text = PLAIN.replace(
+        "bind :8080",
+        "bind :8080\n bind :443 ssl crt a.pem verify optional ca-file y\n \
+         bind :444 ssl crt a.pem verify required ca-file y",
+    ) + "frontend g\n mode http\n bind :8081\n default_backend c\n\
+         backend c\n mode http\n server s 10.0.0.1:80\n";
+    let (keys, told) = import_of(&text);
+    assert_has(&keys, &["services/b/ssl_client_verify = required\n"]);
+    assert!(!keys.contains("services/c/ssl_client"), "{keys}");
+    assert_has(&told, &["3: requests without TLS are sent to https"]);
+}
+
+#[test]
+fn a_service_behind_certificates_is_closed_until_its_authority_is_written() {
+    let origin = Origin::saying("hello");
+    let dir = tempfile::tempdir().expect("a directory");
+    let (cfg, keys) = (dir.path().join("a.cfg"), dir.path().join("keys"));
+    let text = PLAIN
+        .replace("10.0.0.1:80", &origin.addr().to_string())
+        .replace(":8080", ":443 ssl crt a.pem ca-file y verify required");
+    fs::write(&cfg, text).expect("write");
+    let imported = run(&["import", shown(&cfg), "--to", shown(&keys)]);
+    assert!(imported.status.success());
+    let put = |key: &str, value: &str| {
+        let path = keys.join(key);
+        fs::create_dir_all(path.parent().expect("a directory")).expect("a directory");
+        fs::write(path, value).expect("a key");
+    };
+    let names = certs::Leaf::of(&["b.test", certs::TOWN]);
+    put("certs/b", &certs::town_hall().sign(&names).pem());
+    let store = format!("dir:{}", keys.display());
+    let pointsman = Pointsman::builder()
+        .without_certificate()
+        .store(&store)
+        .start();
+    let staff = certs::Authority::root("staff");
+    let anna = staff.sign(&certs::Leaf::of(&[]).common_name("anna"));
+    let status = |tls: &tls::Tls| {
+        let mut client = tls.connect(pointsman.https(), "b.test");
+        client.get("b.test", "/").status()
+    };
+    let showing = tls::town().showing(&anna);
+    assert_eq!(pointsman.get("b.test", "/").status(), 404);
+    assert_eq!((status(&tls::town()), status(&showing)), (404, 404));
+    put("services/b/ssl_client_ca", &staff.pem());
+    wait_until("anna is let in", || status(&showing) == 200);
+    assert_eq!(status(&tls::town()), 403);
+    assert_eq!(pointsman.get("b.test", "/").status(), 308);
+    assert_eq!(origin.requests().len(), 1);
+}
+
+#[test]
+fn a_tcp_frontend_that_goes_by_the_name_of_the_hello_becomes_passthrough() {
+    let by_name = "frontend t\n bind :443\n tcp-request inspect-delay 5s\n \
+                   tcp-request content accept if { req_ssl_hello_type 1 }\n acl two req.ssl_sni -m end .Two.test\n \
+                   tcp-request connection reject if { src 10.0.0.0/8 }\n \
+                   use_backend a if { req_ssl_sni -i a.test www.a.test }\n use_backend b if two || { req_ssl_sni b.test }\n \
+                   use_backend b if { src 10.0.0.0/8 }\n default_backend c\n\
+                   backend a\n server s 10.0.0.1:443\nbackend b\n server s 10.0.0.2:443\n\
+                   backend c\n server s 10.0.0.3:443\n";
+    let (keys, told) = import_of(by_name);
+    assert_has(
+        &keys,
+        &[
+            "services/a/ssl_passthrough = true\n",
+            "services/a/virtual_hosts = a.test,www.a.test\n",
+            "services/a/priority = 1000\n",
+            "services/a/upstreams/s = 10.0.0.1:443\n",
+            "services/a/custom_settings = tcp-request connection reject if { src 10.0.0.0/8 }\n",
+            "services/b/virtual_hosts = *.two.test,b.test\n",
+            "services/c/ssl_passthrough = unknown\n",
+        ],
+    );
+    assert!(!keys.contains("tcp-services"), "{keys}");
+    assert_has(
+        &told,
+        &[
+            "9: not carried over: a service with ssl_passthrough goes by virtual_hosts alone",
+            "HTTP is served at 0.0.0.0:80",
+            "; 2 things",
+            "--https 0.0.0.0:443\n",
+        ],
+    );
+    let (keys, _) = import_of(&by_name.replace(" default_backend c\n", ""));
+    assert_has(&keys, &["settings/ssl_unknown_name = reject\n"]);
+    // Hosts of HTTP frontends would be the same ones here.
+    let (keys, told) = import_of(&format!("{by_name}{}", PLAIN.replace(" b\n", " d\n")));
+    assert!(!keys.contains("passthrough"), "{keys}");
+    assert_has(
+        &told,
+        &["7: use_backend of a TCP frontend", "ssl_passthrough"],
+    );
+    assert_has(&told, &["--http 0.0.0.0:8080 --https none\n"]);
+}
+
+#[test]
+fn of_several_doors_only_the_one_that_asked_for_certificates_asks() {
+    let (staff_only, open) = (Origin::saying("staff only"), Origin::saying("open"));
+    let [asking, public, plain] = [(); 3].map(|()| free_port());
+    let dir = tempfile::tempdir().expect("a directory");
+    let (cfg, keys) = (dir.path().join("a.cfg"), dir.path().join("keys"));
+    let text = format!(
+        "defaults\n mode http\n\
+         frontend a\n bind 127.0.0.1:{asking} ssl crt a.pem ca-file y verify required\n default_backend a\n\
+         frontend b\n bind 127.0.0.1:{public} ssl crt a.pem\n default_backend b\n\
+         frontend c\n bind 127.0.0.1:{plain}\n use_backend b if {{ path_beg /open }}\n\
+         backend a\n server s {}\nbackend b\n server s {}\n",
+        staff_only.addr(),
+        open.addr()
+    );
+    fs::write(&cfg, text).expect("write");
+    let imported = run(&["import", shown(&cfg), "--to", shown(&keys)]);
+    let told = String::from_utf8_lossy(&imported.stderr).into_owned();
+    assert!(imported.status.success(), "{told}");
+    let put = |key: &str, value: &str| {
+        let path = keys.join(key);
+        fs::create_dir_all(path.parent().expect("a directory")).expect("a directory");
+        fs::write(path, value).expect("a key");
+    };
+    let staff = certs::Authority::root("staff");
+    let anna = staff.sign(&certs::Leaf::of(&[]).common_name("anna"));
+    let names = certs::Leaf::of(&["b.test", certs::TOWN]);
+    put("certs/b", &certs::town_hall().sign(&names).pem());
+    put("services/a/ssl_client_ca", &staff.pem());
+    let flags: Vec<&str> = told
+        .lines()
+        .filter_map(|line| line.strip_prefix("start with: pointsman run"))
+        .flat_map(|flags| flags.split_whitespace())
+        .skip(2)
+        .collect();
+    let store = format!("dir:{}", keys.display());
+    let pointsman = Pointsman::builder()
+        .without_certificate()
+        .store(&store)
+        .args(&flags)
+        .start();
+    assert_eq!(pointsman.status()["refused_total"], 0);
+    let of = |tls: &tls::Tls, port: u16| {
+        let answer = tls.connect(local(port), "b.test").get("b.test", "/open");
+        (answer.status(), answer.text())
+    };
+    let showing = tls::town().showing(&anna);
+    assert_eq!(of(&tls::town(), asking).0, 403);
+    assert_eq!(of(&showing, asking), (200, "staff only".to_owned()));
+    for tls in [tls::town(), showing] {
+        assert_eq!(of(&tls, public), (200, "open".to_owned()));
+    }
+    let get = |target: &str| client::get(local(plain), "b.test", target);
+    assert_eq!(get("/open").text(), "open");
+    assert_eq!(get("/").status(), 404);
+    assert_eq!(staff_only.requests().len(), 1);
 }

@@ -141,11 +141,15 @@ fn help_explains_every_command() {
         assert!(all.contains(&format!("\n  {name}")), "{name}: {all}");
         assert!(help(name).contains(&format!("Usage: pointsman {name}")));
     }
-    let version = run(&["--version"]);
-    assert_eq!(
-        out(&version).trim(),
-        format!("pointsman {}", env!("CARGO_PKG_VERSION"))
-    );
+    let name = format!("pointsman {}", env!("CARGO_PKG_VERSION"));
+    assert_eq!(out(&run(&["-V"])).trim(), name);
+    // What is built in, too.
+    let version = out(&run(&["--version"]));
+    let built_in = match cfg!(feature = "legacy-tls") {
+        true => "\nlegacy-tls: OpenSSL ",
+        false => "\nwithout legacy-tls",
+    };
+    assert!(version.starts_with(&(name + built_in)), "{version}");
 }
 
 #[test]
@@ -214,7 +218,7 @@ fn a_bad_flag_is_named_with_what_to_write() {
             &["run", "--store", "consul://x"],
             "error: invalid value 'consul://x' for '--store <STORE>': \
              unknown kind \"consul\" in store \"consul://x\"; accepted are \
-             etcd://HOST:PORT[,HOST:PORT...], etcds://HOST:PORT[,HOST:PORT...] (TLS) and dir:PATH",
+             etcd://HOST:PORT[,HOST:PORT...], etcds://HOST:PORT[,HOST:PORT...] (TLS), dir:PATH and docker://[SOCKET|HOST:PORT][?link=NAME]",
         ),
         (
             &["run", "--settle", "soon"],
@@ -342,7 +346,7 @@ fn render_prints_texts_of_all_units_or_of_one() {
 fn a_unit_whose_template_fails_says_so_where_its_text_is_asked_for() {
     let dir = keys(WEB);
     fs::write(dir.path().join("keys/services/web/balance"), b"\xff").expect("write");
-    let line = "error: services/web:28:24: http-service.tera: the value of services/web/balance is \
+    let line = "error: services/web:29:24: http-service.tera: the value of services/web/balance is \
                 no UTF-8 text from byte 1 on (key services/web/balance); write the value again as text\n";
     let all = run(&["render", "--store", &store(&dir)]);
     assert_eq!(err(&all), line);

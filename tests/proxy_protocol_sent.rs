@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rustls::version::{TLS12, TLS13};
+use support::certs::{Authority, Leaf};
 use support::client::Client;
 use support::origin::{Conn, Origin, ok};
 use support::pointsman::{Pointsman, Service, local};
@@ -352,6 +353,48 @@ fn v2_ssl_tells_of_the_request_and_of_the_clients_session() {
     });
     let said = tlvs(&own.last());
     assert_eq!(said, BTreeMap::from([(2, b"own.test".to_vec())]));
+}
+
+#[test]
+fn v2_ssl_tells_who_the_client_is_where_the_service_asked_for_a_certificate() {
+    let upstream = Announced::saying("hello");
+    let staff = Authority::root("staff");
+    let anna = staff.sign(&Leaf::of(&[]).common_name("anna"));
+    let asks = web(&upstream.origin, "v2-ssl").key("ssl_client_ca", &staff.pem());
+    let open = Service::http("open")
+        .hosts("open.test")
+        .key("send_proxy", "v2-ssl")
+        .upstream(upstream.origin.addr());
+    let pointsman = Pointsman::builder()
+        .without_certificate()
+        .key(
+            "certs/office",
+            certs::town_hall().sign(&Leaf::of(&[HOST])).pem(),
+        )
+        .service(&asks)
+        .service(&open)
+        .start();
+    let mut client = tls::town().showing(&anna).connect(pointsman.https(), HOST);
+    let told = |client: &mut Client, host: &str| {
+        assert_eq!(client.get(host, "/").text(), "hello");
+        let header = upstream.last();
+        let said = tlvs(&header);
+        let (fixed, texts) = said[&0x20].split_at(5);
+        let name = pairs(texts).remove(&0x22).unwrap_or_default();
+        let name = String::from_utf8(name).expect("text");
+        (fixed[0], fixed[1..] == [0; 4], name)
+    };
+    let known = (7, true, "anna".to_owned());
+    assert_eq!(told(&mut client, HOST), known);
+    // The other service did not ask: it gets a connection that says nothing of it, to the same upstream.
+    assert_eq!(told(&mut client, "open.test"), (1, false, String::new()));
+    assert_eq!(upstream.headers().len(), 2);
+    assert_eq!(client.get(HOST, "/").text(), "hello");
+    assert_eq!(
+        upstream.headers().len(),
+        2,
+        "the first connection serves again"
+    );
 }
 
 #[test]

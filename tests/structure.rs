@@ -20,9 +20,11 @@ const FLOORS: &[(u8, &[&str])] = &[
             "accesslog",
             "tls",
             "proxy_header",
+            "dns",
+            "link",
         ],
     ),
-    (2, &["store", "seal", "render", "config", "link"]),
+    (2, &["store", "seal", "render", "config", "resolve"]),
     (3, &["plan"]),
     (4, &["proxy"]),
     (5, &["apply", "admin"]),
@@ -34,6 +36,7 @@ const ASIDE: &str = "whoami";
 
 const PURE: &[&str] = &[
     "config",
+    "link",
     "balance",
     "plan",
     "rules",
@@ -41,6 +44,7 @@ const PURE: &[&str] = &[
     "tls",
     "proxy_header",
     "seal",
+    "dns",
 ];
 const NOT_PURE: &[&str] = &[
     "std::fs",

@@ -79,13 +79,13 @@ def p8(bench):
 
 def _hold(address, tls, count):
     """Connections that have had one answer each."""
-    context = _context()
+    careless = context()
     held = []
     for _ in range(count):
-        connection = _connect(address)
+        connection = connect(address)
         if tls:
-            connection = context.wrap_socket(connection, server_hostname=HOST)
-        _ask(connection, keep=True)
+            connection = careless.wrap_socket(connection, server_hostname=HOST)
+        ask(connection, keep=True)
         held.append(connection)
     time.sleep(0.5)
     return held
@@ -100,22 +100,22 @@ def _shake(peer, how, seconds):
     return told["count"]
 
 
-def _context():
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
-    context.minimum_version = ssl.TLSVersion.TLSv1_3
-    return context
+def context():
+    careless = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    careless.check_hostname = False
+    careless.verify_mode = ssl.CERT_NONE
+    careless.minimum_version = ssl.TLSVersion.TLSv1_3
+    return careless
 
 
-def _connect(address):
+def connect(address):
     host, _, port = address.rpartition(":")
     connection = socket.create_connection((host, int(port)), timeout=10)
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return connection
 
 
-def _ask(connection, keep):
+def ask(connection, keep):
     end = "" if keep else "Connection: close\r\n"
     connection.sendall(f"GET / HTTP/1.1\r\nHost: {HOST}\r\n{end}\r\n".encode())
     data = b""
@@ -129,12 +129,12 @@ def _ask(connection, keep):
 
 
 def _main(address, how, seconds):
-    context, session = _context(), None
+    careless, session = context(), None
     count = other = 0
     end = time.monotonic() + float(seconds)
     while time.monotonic() < end:
-        connection = context.wrap_socket(_connect(address), server_hostname=HOST, session=session)
-        _ask(connection, keep=False)
+        connection = careless.wrap_socket(connect(address), server_hostname=HOST, session=session)
+        ask(connection, keep=False)
         count += 1
         is_first = session is None
         if how == "resumed":

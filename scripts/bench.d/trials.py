@@ -1,4 +1,4 @@
-"""The measurements, by the names of docs/architecture.md: P1 to P9; and `cost`.
+"""The measurements, by the names of docs/architecture.md: P1 to P10; and `cost`.
 
 Each trial is a function from `Bench` to nothing; it records figures by what was measured and by whom.
 A round runs every peer once, one after the other, so that what the machine does besides hits all alike.
@@ -12,6 +12,7 @@ from cost import cost
 from load import Asker, Load, load
 from peers import ROOT, HAProxy, Nginx, Pointsman, Traefik
 from process import Failed, Process
+from rotation import p10
 from tls import p3, p8
 
 MANY = 10_000
@@ -191,7 +192,7 @@ def p9(bench):
                 peer.end()
 
 
-TRIALS = {"P1": p1, "P2": p2, "P3": p3, "P4": p4, "P5": p5, "P6": p6, "P7": p7, "P8": p8, "P9": p9, "cost": cost}
+TRIALS = {"P1": p1, "P2": p2, "P3": p3, "P4": p4, "P5": p5, "P6": p6, "P7": p7, "P8": p8, "P9": p9, "P10": p10, "cost": cost}
 
 
 def _loaded(peer, seconds, **more):

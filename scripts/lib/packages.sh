@@ -1,12 +1,15 @@
 # Debian packages that scripts need, installed where they lack. To be sourced by bash.
 
-# Building: etcd-client's build runs protoc; aws-lc and jemalloc are C.
+# How the program is built wherever scripts build it, so that they share what is built.
+FEATURES="--features legacy-tls"
+# Building: etcd-client's build runs protoc; aws-lc and jemalloc are C; legacy-tls is served by libssl.
 BUILD_NEEDS="protoc:protobuf-compiler /usr/include/google/protobuf/descriptor.proto:libprotobuf-dev cc:gcc \
-/usr/include/stdio.h:libc6-dev make:make"
+/usr/include/stdio.h:libc6-dev make:make pkg-config:pkg-config /usr/include/openssl/ssl.h:libssl-dev"
 ETCD_NEEDS="etcd:etcd-server etcdctl:etcd-client"
 TEST_NEEDS="curl:curl python3:python3 openssl:openssl mkfifo:coreutils haproxy:haproxy nginx:nginx-light \
 apache2:apache2 varnishtest:varnish chromium:chromium htpasswd:apache2-utils perl:perl \
 /usr/lib/python3/dist-packages/requests:python3-requests"
+SCAN_NEEDS="testssl:testssl.sh sslscan:sslscan openssl:openssl curl:curl python3:python3"
 BENCH_NEEDS="haproxy:haproxy nginx:nginx wrk:wrk h2load:nghttp2-client taskset:util-linux python3:python3 curl:curl openssl:openssl"
 
 # need WHAT:PACKAGE...: installs each PACKAGE whose WHAT, a command or a file, is not there.

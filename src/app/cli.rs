@@ -22,12 +22,28 @@ pub(super) const STATS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALH
 ///
 /// Keys in etcd or in a directory say which services there are; a key change is the reload.
 #[derive(Debug, Parser)]
-#[command(name = "pointsman", version, max_term_width = 100)]
+#[command(name = "pointsman", version, long_version = long_version(), max_term_width = 100)]
 pub struct Cli {
     #[command(subcommand)]
     pub command: Command,
     #[command(flatten)]
     pub log: LogArgs,
+}
+
+/// With what is built in, for `--version`; `-V` is for scripts.
+fn long_version() -> &'static str {
+    #[cfg(feature = "legacy-tls")]
+    {
+        static TEXT: std::sync::LazyLock<String> = std::sync::LazyLock::new(|| {
+            let openssl = crate::tls::legacy::version();
+            format!("{}\nlegacy-tls: {openssl}", env!("CARGO_PKG_VERSION"))
+        });
+        &TEXT
+    }
+    #[cfg(not(feature = "legacy-tls"))]
+    {
+        concat!(env!("CARGO_PKG_VERSION"), "\nwithout legacy-tls")
+    }
 }
 
 impl Cli {
@@ -208,7 +224,7 @@ pub struct ListenArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Keys")]
 pub struct StoreArgs {
-    /// Where the keys are: etcd://HOST:PORT[,HOST:PORT], etcds://... or dir:PATH; may be repeated,
+    /// Where the keys are: etcd://HOST:PORT[,HOST:PORT], etcds://..., dir:PATH or docker:; may be repeated,
     /// the later one wins where two have the same key [default: dir:./keys if that folder exists]
     #[arg(long, env = "LB_STORE", value_name = "STORE", value_delimiter = ' ')]
     pub store: Vec<StoreSpec>,
@@ -422,6 +438,26 @@ pub struct SettingArgs {
     /// default one is shown) or reject [default: certificate]
     #[arg(long, env = "LB_SSL_UNKNOWN_NAME", value_name = "WORD")]
     pub ssl_unknown_name: Option<String>,
+    /// How long clients may resume a session: a time, or none [default: 8h]
+    #[arg(long, env = "LB_SSL_TICKET_LIFETIME", value_name = "TIME")]
+    pub ssl_ticket_lifetime: Option<String>,
+    /// The suites that TLS handshakes may come to: strict, compatible (with those of old clients) or a
+    /// list as OpenSSL has them [default: strict]
+    #[arg(long, env = "LB_SSL_CIPHERS", value_name = "LIST")]
+    pub ssl_ciphers: Option<String>,
+    /// The oldest version of TLS that is served: 1.2 or 1.3 [default: 1.2]
+    #[arg(long, env = "LB_SSL_MIN_VERSION", value_name = "VERSION")]
+    pub ssl_min_version: Option<String>,
+    /// Servers that names of upstreams are asked of, with commas between them: ADDRESS or ADDRESS:PORT
+    /// [default: those of /etc/resolv.conf]
+    #[arg(long, env = "LB_DNS_SERVERS", value_name = "ADDRESSES")]
+    pub dns_servers: Option<String>,
+    /// How often names of upstreams are asked for at least, whatever their TTL says [default: 5s]
+    #[arg(long, env = "LB_DNS_INTERVAL", value_name = "TIME")]
+    pub dns_interval: Option<String>,
+    /// How long one DNS server may take for an answer [default: 2s]
+    #[arg(long, env = "LB_DNS_TIMEOUT", value_name = "TIME")]
+    pub dns_timeout: Option<String>,
 }
 
 #[derive(Debug, Args)]

@@ -1,6 +1,6 @@
 //! The journey of the keys without a forwarder: what `check`, `render` and `plan` look at.
 
-use crate::app::pipeline::{asks_for_password, new_compat, unix_time};
+use crate::app::pipeline::{asks_by_keys, new_compat, refused, told_of_upstream_tls, unix_time};
 use crate::apply::accept::{Court, Verdict};
 use crate::apply::certificates;
 use crate::config::{self, Accepted, Balancer, Unit};
@@ -53,10 +53,11 @@ impl DryRun {
             );
         }
         for (unit, diagnostics) in rendered.failed {
-            let asks_for_password = asks_for_password(&renderer, &unit);
+            let asks = asks_by_keys(&renderer, &unit);
             let verdict = Verdict::Bad {
                 diagnostics,
-                asks_for_password,
+                asks,
+                closed: None,
             };
             verdicts.push((unit, verdict));
         }
@@ -88,6 +89,8 @@ fn judge_all(
         let proved = parsed.and_then(|accepted| prove(&text.unit, accepted));
         let verdict = match proved {
             Ok(mut accepted) => {
+                let told = told_of_upstream_tls(&text.unit, &accepted.unit);
+                accepted.warnings.extend(told);
                 renderer.name_keys(&text.unit, &mut accepted.warnings);
                 let mut own = text.warnings.clone();
                 renderer.name_keys(&text.unit, &mut own);
@@ -98,10 +101,7 @@ fn judge_all(
                     unit: Box::new(accepted.unit),
                 }
             }
-            Err(diagnostics) => Verdict::Bad {
-                diagnostics,
-                asks_for_password: config::asks_for_password(&text.text),
-            },
+            Err(diagnostics) => refused(&text.unit, text.text.clone(), diagnostics, defaults),
         };
         verdicts.push((text.unit.clone(), verdict));
     }

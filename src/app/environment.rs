@@ -34,6 +34,13 @@ pub(super) fn certificates(
             && !FOREIGN.contains(&variable)
             && !value.trim().is_empty()
         {
+            if name.is_empty() || name.contains('/') {
+                tracing::warn!(
+                    variable,
+                    "not read: what follows SSL_CERT_ is the certificate's name, and has no slash"
+                );
+                continue;
+            }
             keys.push((format!("certs/{name}"), value.into_owned()));
         }
     }
@@ -68,6 +75,8 @@ mod tests {
                 ("SSL_CERT_FILE", "/etc/ssl/cert.pem"),
                 ("SSL_CERT_DIR", "/etc/ssl"),
                 ("SSL_CERT_empty", ""),
+                ("SSL_CERT_", "no name"),
+                ("SSL_CERT_a/b", "no name"),
             ]),
             [
                 format!("certs/SSL_CERTS-1={a}"),

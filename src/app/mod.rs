@@ -13,6 +13,7 @@ mod pipeline;
 mod run;
 mod seal;
 mod settings;
+mod tickets;
 
 use std::process::ExitCode;
 

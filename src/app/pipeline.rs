@@ -9,6 +9,7 @@
 //! Every step costs what changed. What is refused on the way leaves everything else as it is.
 
 mod certificates;
+mod names;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -20,19 +21,29 @@ use crate::app::lastgood::{LastGood, Saved};
 use crate::apply::accept::{Court, Decision, Refused, Verdict};
 use crate::apply::certificates::Watch;
 use crate::apply::{Applier, Staged, Swap};
-use crate::config::{self, Accepted, Balancer, Compat, Unit};
+use crate::config::{self, Accepted, Asks, Balancer, Compat, Unit};
 use crate::diag::Diagnostic;
+use crate::dns::Known;
 use crate::names::UnitName;
 use crate::render::{Rendered, Renderer, Templates, UnitText};
+use crate::resolve::Wanted;
 use crate::seal::{Opener, SealKeys};
 use crate::snapshot::Snapshot;
 use crate::status::{NodeStatus, Phase, Refusal, Serving, digest_text, time_text};
 
 use certificates::Proof;
-pub(super) use certificates::unix_time;
+pub(super) use certificates::{told_of_upstream_tls, unix_time};
 
 /// Units that are logged one by one for one change; the rest are counted.
 const LOGGED: usize = 20;
+
+/// Whom it tells what.
+pub(super) struct Outlets {
+    /// Whoever looks: the admin listener, the status board.
+    pub(super) status: watch::Sender<NodeStatus>,
+    /// The resolver.
+    pub(super) wanted: watch::Sender<Wanted>,
+}
 
 pub(super) struct Pipeline {
     /// Behind it everything is plain text.
@@ -56,6 +67,10 @@ pub(super) struct Pipeline {
     certificates: Watch,
     /// Units that are refused because their certificates are not valid yet, and from when on they are.
     not_yet: BTreeMap<UnitName, i64>,
+    /// What the names of upstreams stand for, as far as DNS said.
+    known: Known,
+    /// What DNS has to be asked.
+    wanted: watch::Sender<Wanted>,
     /// Whether a plan was committed: before that, even one without services is news.
     has_committed: bool,
     /// Units of the saved config that no store has spoken of yet.
@@ -72,7 +87,7 @@ impl Pipeline {
         court: Court,
         applier: Applier,
         saved: Option<LastGood>,
-        status: watch::Sender<NodeStatus>,
+        Outlets { status, wanted }: Outlets,
     ) -> Self {
         Self {
             opener,
@@ -88,6 +103,8 @@ impl Pipeline {
             warned: BTreeSet::new(),
             certificates: Watch::default(),
             not_yet: BTreeMap::new(),
+            known: Known::default(),
+            wanted,
             has_committed: false,
             unconfirmed: false,
             closed: Vec::new(),
@@ -97,6 +114,7 @@ impl Pipeline {
     /// Starts from what was accepted last, until a store says what is true now.
     pub(super) fn boot(&mut self, saved: Saved) {
         self.closed = saved.closed.keys().cloned().collect();
+        self.known.answers = saved.answers.clone();
         if saved.units.is_empty() {
             return;
         }
@@ -111,8 +129,12 @@ impl Pipeline {
             "starting from the saved config"
         );
         self.unconfirmed = true;
-        // Nothing has read a key yet that a warning could name: the store's own tree tells.
-        self.warnings.clear();
+        // Nothing has read a key yet that a warning could name: the store's own tree tells. That anybody can
+        // be an upstream is told as long as it is so.
+        self.warnings.retain(|_, all| {
+            all.retain(|warning| warning.code == "unverified-upstreams");
+            !all.is_empty()
+        });
         self.warned.clear();
         let decision = self.court.decide(verdicts);
         self.enforce(decision, saved.revision, started);
@@ -241,10 +263,11 @@ impl Pipeline {
         for (unit, diagnostics) in rendered.failed {
             self.warn(&unit, Vec::new());
             self.not_yet.remove(&unit);
-            let asks_for_password = asks_for_password(&self.renderer, &unit);
+            let asks = asks_by_keys(&self.renderer, &unit);
             let verdict = Verdict::Bad {
                 diagnostics,
-                asks_for_password,
+                asks,
+                closed: None,
             };
             verdicts.push((unit, verdict));
         }
@@ -322,18 +345,19 @@ impl Pipeline {
                     tracing::debug!(unit = unit.as_str(), "unit says nothing here");
                 }
                 warnings.extend(more);
+                warnings.extend(certificates::told_of_upstream_tls(unit, &form));
                 self.renderer.name_keys(unit, &mut warnings);
                 self.warn(unit, warnings);
                 let unit = Box::new(form);
                 Verdict::Good { text, unit }
             }
             Err(mut diagnostics) => {
-                self.warn(unit, Vec::new());
-                self.renderer.name_keys(unit, &mut diagnostics);
-                Verdict::Bad {
-                    diagnostics,
-                    asks_for_password: config::asks_for_password(&text),
+                // What was told of the form that serves on still holds.
+                if !self.court.has_form(unit) {
+                    self.warn(unit, Vec::new());
                 }
+                self.renderer.name_keys(unit, &mut diagnostics);
+                refused(unit, text, diagnostics, self.habits())
             }
         }
     }
@@ -352,11 +376,13 @@ impl Pipeline {
     /// Makes a decision true: plan, stage, commit, save, tell.
     fn enforce(&mut self, mut decision: Decision, revision: u64, started: Instant) {
         let mut swap = None;
-        let is_due = !self.applier.current().plan.is_as_of(unix_time());
+        let current = &self.applier.current().plan;
+        let is_due = !current.is_as_of(unix_time()) || !current.has_answers(&self.known.answers);
         if !decision.changes.is_empty() || is_due || !self.has_committed {
             let staged = self.stage(&mut decision);
             swap = self.applier.commit(staged, revision);
             self.has_committed = true;
+            self.ask();
         } else {
             self.applier.note_revision(revision);
         }
@@ -372,7 +398,8 @@ impl Pipeline {
     /// may need other ports in turn; each round has one failure less to offer.
     fn stage(&mut self, decision: &mut Decision) -> Staged {
         let current = self.applier.current();
-        let mut plan = current.plan.with(decision.changes.clone()).at(unix_time());
+        let known = current.plan.answered(&self.known.answers);
+        let mut plan = known.with(decision.changes.clone()).at(unix_time());
         loop {
             match self.applier.stage(plan) {
                 Ok(staged) => return staged,
@@ -383,7 +410,7 @@ impl Pipeline {
                     decision.healed.retain(|unit| !more.refused.contains(unit));
                     decision.refused.extend(more.refused);
                     decision.healed.extend(more.healed);
-                    plan = current.plan.with(decision.changes.clone()).at(unix_time());
+                    plan = known.with(decision.changes.clone()).at(unix_time());
                 }
             }
         }
@@ -412,7 +439,9 @@ impl Pipeline {
         self.log_refusals(&news);
         let warned = std::mem::take(&mut self.warned);
         let mut news = self.look_at_certificates();
-        news.is_any |= !warned.is_empty();
+        // Other services may have the names that do not resolve.
+        let has_troubles = swap.is_some() && !self.known.troubles.is_empty();
+        news.is_any |= !warned.is_empty() || has_troubles;
         let own = warned.iter().filter_map(|unit| self.warnings.get(unit));
         news.warnings.extend(own.flatten().cloned());
         log_warnings(&news, revision);
@@ -539,11 +568,38 @@ fn log_warnings(News { warnings, .. }: &News, revision: u64) {
     }
 }
 
-/// Whether the keys of a unit that could not be rendered say anything about authentication: without a
-/// text there is nothing else to ask.
-pub(super) fn asks_for_password(renderer: &Renderer, unit: &UnitName) -> bool {
-    let mut keys = renderer.snapshot().under(unit.as_str());
-    keys.any(|(key, _)| config::asks_for_password(&key[unit.as_str().len()..]))
+/// What the keys of a unit that could not be rendered say about who may come in: without a text there is nothing
+/// else to ask.
+pub(super) fn asks_by_keys(renderer: &Renderer, unit: &UnitName) -> Asks {
+    let keys = renderer.snapshot().under(unit.as_str());
+    let lines = keys.map(|(key, value)| {
+        let name = &key[unit.as_str().len()..];
+        let value = String::from_utf8_lossy(&value[..value.len().min(64)]);
+        match name.contains("verify") {
+            true => format!("{name}: {value}\n"),
+            false => format!("{name}:\n"),
+        }
+    });
+    Asks::of_text(&lines.collect::<String>())
+}
+
+/// The verdict on a text that could not be accepted.
+pub(super) fn refused(
+    unit: &UnitName,
+    text: Arc<str>,
+    diagnostics: Vec<Diagnostic>,
+    habits: &Balancer,
+) -> Verdict {
+    let asks = Asks::of_text(&text);
+    let closed = match asks {
+        Asks::Nothing => None,
+        _ => config::closed(unit, &text, habits),
+    };
+    Verdict::Bad {
+        diagnostics,
+        asks,
+        closed: closed.map(|form| (text, Box::new(form))),
+    }
 }
 
 /// Whose habits hold, if the balancer's unit is among these.

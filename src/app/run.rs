@@ -5,29 +5,34 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use sd_notify::NotifyState;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::accesslog::Logs;
 use crate::admin;
 use crate::app::cli::RunArgs;
 use crate::app::lastgood::{LastGood, Saved};
-use crate::app::pipeline::Pipeline;
+use crate::app::pipeline::{Outlets, Pipeline};
 use crate::app::settings::HttpsAt;
-use crate::app::{cli, logging, seal, settings};
+use crate::app::{cli, logging, seal, settings, tickets};
 use crate::apply::accept::Court;
 use crate::apply::{Applier, Https, unbound_help};
 use crate::diag::Diagnostic;
+use crate::dns::Known;
 use crate::plan::Plan;
-use crate::proxy::{Bound, Fleet, Generation, Published, Termination, bind};
+use crate::proxy::{Bound, Fleet, Generation, Published, Termination, bind, now_ms};
 use crate::render::{Templates, fingerprint};
+use crate::resolve::{self, Wanted};
 use crate::seal::{Opener, SealKeys};
 use crate::snapshot::Snapshot;
 use crate::status::{NodeStatus, Phase, time_text};
-use crate::store::{self, StatusBoard};
+use crate::store::{self, SharedTickets, StatusBoard};
+use crate::tls::tickets::Ring;
 
 /// A third of a worker's weight, by the kernel's table.
 const CONTROL_NICENESS: i32 = 5;
@@ -92,12 +97,13 @@ async fn run_until_signal(args: RunArgs) -> anyhow::Result<ExitCode> {
         tracing::warn!(%problem, "template refused");
     }
 
+    let ticket_keys = Arc::new(Ring::new(now_ms())?);
     let first = Generation {
         id: 0,
         revision: 0,
         plan: Plan::new(defaults.clone()),
         access_log: None,
-        tls: Termination::none()?,
+        tls: Termination::none(ticket_keys.clone())?,
     };
     let logs = Logs::default();
     let published = Published::new(first);
@@ -129,6 +135,11 @@ async fn run_until_signal(args: RunArgs) -> anyhow::Result<ExitCode> {
     {
         applier.open_http();
     }
+    let (wanted, names_wanted) = watch::channel(Wanted::default());
+    let (names_known, mut known) = watch::channel(Known {
+        answers: saved.answers.clone(),
+        ..Known::default()
+    });
     let mut pipeline = Pipeline::new(
         Opener::new(seal_keys.clone()),
         templates.clone(),
@@ -136,7 +147,10 @@ async fn run_until_signal(args: RunArgs) -> anyhow::Result<ExitCode> {
         court,
         applier,
         last_good,
-        status.clone(),
+        Outlets {
+            status: status.clone(),
+            wanted,
+        },
     );
 
     store_options.expect_services = saved
@@ -149,7 +163,17 @@ async fn run_until_signal(args: RunArgs) -> anyhow::Result<ExitCode> {
         http = ?addresses, stats = %args.listen.stats, "pointsman starts"
     );
     pipeline.boot(saved);
+    let resolver = tokio::spawn(resolve::run(names_wanted, names_known));
+    let _resolver = AbortOnDropHandle::new(resolver);
     let mut board = StatusBoard::open(&specs, &store_options)?;
+    let (seal_keys_now, seal_keys_seen) = watch::channel(seal_keys.clone());
+    let keeper = tickets::Keeper {
+        ring: ticket_keys,
+        shared: SharedTickets::open(&specs, &store_options),
+        seal_keys: seal_keys_seen,
+        published: shared.published.clone(),
+    };
+    let _keeper = AbortOnDropHandle::new(tokio::spawn(keeper.run()));
     let mut store = store::open(all, store_options);
     let views = admin::Views {
         status: status_seen.clone(),
@@ -175,6 +199,10 @@ async fn run_until_signal(args: RunArgs) -> anyhow::Result<ExitCode> {
                 pipeline.follow(&snapshot);
                 newest = Some(snapshot);
             }
+            Ok(()) = known.changed() => {
+                let known = known.borrow_and_update().clone();
+                pipeline.follow_names(known);
+            }
             _ = upkeep.tick() => {
                 pipeline.retry();
                 if let Some((templates, problems)) = watcher.changed() {
@@ -182,6 +210,7 @@ async fn run_until_signal(args: RunArgs) -> anyhow::Result<ExitCode> {
                     pipeline.follow_templates(templates, newest.as_ref());
                 }
                 if let Some(keys) = key_file.changed() {
+                    seal_keys_now.send_replace(keys.clone());
                     pipeline.follow_seal_keys(keys, newest.as_ref());
                 }
             }

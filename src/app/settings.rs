@@ -206,6 +206,12 @@ impl SettingArgs {
             ("access_log_sample", self.access_log_sample.as_deref()),
             ("info_headers", self.info_headers.as_deref()),
             ("ssl_unknown_name", self.ssl_unknown_name.as_deref()),
+            ("ssl_ticket_lifetime", self.ssl_ticket_lifetime.as_deref()),
+            ("ssl_ciphers", self.ssl_ciphers.as_deref()),
+            ("ssl_min_version", self.ssl_min_version.as_deref()),
+            ("dns_servers", self.dns_servers.as_deref()),
+            ("dns_interval", self.dns_interval.as_deref()),
+            ("dns_timeout", self.dns_timeout.as_deref()),
             (
                 "ssl_default_certificate",
                 self.ssl_default_certificate.as_deref(),

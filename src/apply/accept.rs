@@ -9,7 +9,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 
-use crate::config::{Mode, Unit};
+use crate::config::{self, Asks, Mode, Unit};
 use crate::diag::Diagnostic;
 use crate::names::UnitName;
 use crate::plan::Change;
@@ -22,8 +22,10 @@ pub enum Verdict {
     },
     Bad {
         diagnostics: Vec<Diagnostic>,
-        /// Whether it says anything about authentication: then no form without it stays in force.
-        asks_for_password: bool,
+        /// What it says about who may come in: no form that asks for less stays in force.
+        asks: Asks,
+        /// What answers for it then, with its text, if its routes could be read.
+        closed: Option<(std::sync::Arc<str>, Box<Unit>)>,
     },
     Gone,
 }
@@ -53,15 +55,29 @@ impl Form {
         }
     }
 
-    /// Whether it is a service that asks nobody for a password.
-    fn is_open(&self) -> bool {
+    /// How much it wants to know of who comes.
+    fn asks(&self) -> Asks {
         match &self.unit {
             Unit::Service(service) => {
                 let policy = service.policy.as_ref();
-                policy.is_none_or(|policy| policy.auth.is_none())
+                policy.map(|policy| policy.asks()).unwrap_or_default()
             }
-            Unit::Balancer(_) | Unit::Certificate(_) | Unit::Ignored => false,
+            Unit::Balancer(_) | Unit::Certificate(_) | Unit::Ignored => Asks::First,
         }
+    }
+}
+
+/// What stands where a service was or would be that must not serve.
+struct Closed {
+    /// A start from it comes to the same: the refused text, or the one that was in force with a mark.
+    text: std::sync::Arc<str>,
+    unit: Unit,
+}
+
+/// Not the text, as above.
+impl fmt::Debug for Closed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("closed")
     }
 }
 
@@ -78,6 +94,8 @@ struct Standing {
     is_saved: bool,
     /// Whether its last form was given up because it was open.
     is_closed: bool,
+    /// What answers 503 in its place, so that no other service takes its requests.
+    closed: Option<Closed>,
     serving: Serving,
     /// What is wrong with the newest text itself.
     refused: Vec<Diagnostic>,
@@ -91,6 +109,8 @@ struct Standing {
 enum Serving {
     #[default]
     Nothing,
+    /// It has its routes, and nobody comes in.
+    Closed,
     Accepted,
 }
 
@@ -165,18 +185,20 @@ impl Court {
                 }
                 Verdict::Bad {
                     diagnostics,
-                    asks_for_password,
+                    asks,
+                    closed,
                 } => {
                     standing.wanted = None;
                     standing.refused = diagnostics;
-                    if asks_for_password {
-                        standing.close_if_open(&unit);
+                    if asks > Asks::Nothing {
+                        standing.close_if_open(&unit, asks, closed);
                     }
                 }
                 Verdict::Gone => {
                     standing.wanted = None;
                     standing.accepted = None;
                     standing.before = None;
+                    standing.closed = None;
                     standing.refused.clear();
                 }
             }
@@ -278,6 +300,12 @@ impl Court {
         })
     }
 
+    /// Whether a form of this unit may be in force.
+    pub fn has_form(&self, unit: &UnitName) -> bool {
+        let standing = self.units.get(unit);
+        standing.is_some_and(|standing| standing.accepted.is_some())
+    }
+
     /// All units that are known.
     pub fn units(&self) -> impl Iterator<Item = &UnitName> {
         self.units.keys()
@@ -316,7 +344,8 @@ impl Court {
             } else {
                 standing.fall_back(&unit, can_fall_back, &mut decision);
             }
-            if standing.accepted.is_none() && std::mem::take(&mut standing.is_saved) {
+            let has_form = standing.accepted.is_some() || standing.closed.is_some();
+            if !has_form && std::mem::take(&mut standing.is_saved) {
                 decision.saved.push((unit.clone(), None));
             }
             let after = standing.refusal();
@@ -409,6 +438,7 @@ impl Standing {
         decision.saved.push((unit.clone(), Some(form.text.clone())));
         self.is_saved = true;
         self.is_closed = false;
+        self.closed = None;
         self.refused.clear();
         self.serving = Serving::Accepted;
         self.before = self
@@ -420,14 +450,21 @@ impl Standing {
     /// The wanted form cannot be in force (or there is none): the accepted one is, or nothing.
     fn fall_back(&mut self, unit: &UnitName, is_possible: bool, decision: &mut Decision) {
         let had = self.serving;
-        self.serving = if is_possible {
-            Serving::Accepted
-        } else {
-            Serving::Nothing
+        self.serving = match &self.closed {
+            _ if is_possible => Serving::Accepted,
+            Some(_) => Serving::Closed,
+            None => Serving::Nothing,
         };
         let lost_its_form = self.bind_failure.is_some();
         match (had, self.serving, &self.accepted) {
-            (Serving::Accepted, Serving::Nothing, _) => {
+            (_, Serving::Closed, _) => {
+                if let Some(Closed { text, unit: form }) = &self.closed {
+                    decision.changes.push((unit.clone(), Some(form.clone())));
+                    decision.saved.push((unit.clone(), Some(text.clone())));
+                    self.is_saved = true;
+                }
+            }
+            (Serving::Closed | Serving::Accepted, Serving::Nothing, _) => {
                 decision.changes.push((unit.clone(), None));
                 // Saved is what is in force: a start from it must not bring this form back against
                 // whoever has its port now.
@@ -447,14 +484,30 @@ impl Standing {
         }
     }
 
-    /// Forgets forms that let everybody in.
-    fn close_if_open(&mut self, unit: &UnitName) {
-        if self.before.as_ref().is_some_and(Form::is_open) {
-            self.before = None;
-        }
-        if self.accepted.as_ref().is_some_and(Form::is_open) {
-            self.accepted = None;
-            self.is_closed = true;
+    /// Forgets forms that ask for less, and puts one in their place that lets nobody in.
+    fn close_if_open(
+        &mut self,
+        unit: &UnitName,
+        asks: Asks,
+        closed: Option<(std::sync::Arc<str>, Box<Unit>)>,
+    ) {
+        let is_open = |form: &mut Form| form.asks() < asks;
+        self.before.take_if(is_open);
+        let given_up = self.accepted.take_if(is_open);
+        self.is_closed |= given_up.is_some();
+        if self.accepted.is_none() {
+            let by_text = closed.map(|(text, unit)| Closed { text, unit: *unit });
+            let by_form = || {
+                let form = given_up?;
+                let Unit::Service(service) = form.unit else {
+                    return None;
+                };
+                let unit = config::in_place_of(service)?;
+                // Its text alone would open it again at the next start.
+                let text = config::marked_closed(&form.text).into();
+                Some(Closed { text, unit })
+            };
+            self.closed = by_text.or_else(by_form).or(self.closed.take());
         }
         if self.is_closed && self.accepted.is_none() {
             self.refused.push(
@@ -489,7 +542,8 @@ impl Standing {
     }
 
     fn is_forgotten(&self) -> bool {
-        self.wanted.is_none() && self.accepted.is_none() && self.refusal().is_empty()
+        let has_form = self.wanted.is_some() || self.accepted.is_some() || self.closed.is_some();
+        !has_form && self.refusal().is_empty()
     }
 }
 

@@ -12,7 +12,7 @@ use crate::tls::{self, Validity, time_text};
 
 const DAY: i64 = 24 * 3600;
 
-/// From when on the end of a certificate is told.
+/// From when on the end of a certificate is told, at the longest. Of one that lives for weeks, the last third.
 const SOON: i64 = 14 * DAY;
 
 /// How often live certificates are looked at while nothing changes, in seconds.
@@ -87,6 +87,7 @@ pub fn default_warning(certificates: &Certificates) -> Option<Diagnostic> {
 /// The text changes once a day, and so it is logged once a day.
 fn ending(own: &NamedCertificate, now: i64) -> Option<Diagnostic> {
     let end = own.certificate.not_after();
+    let lifetime = end.saturating_sub(own.certificate.not_before());
     let at = time_text(end);
     let days = |seconds: i64| match seconds / DAY {
         0 => "less than a day".to_owned(),
@@ -103,7 +104,7 @@ fn ending(own: &NamedCertificate, now: i64) -> Option<Diagnostic> {
                 days(-left)
             ),
         ),
-        left if left < SOON => (
+        left if left < SOON.min(lifetime / 3) => (
             "expires-soon",
             "write a new one to the same key; this one is served until then",
             format!(
@@ -153,10 +154,10 @@ impl Watch {
     /// the last look. Costs what changed, and what is about to end.
     pub fn look(&mut self, current: &Arc<Certificates>, now: i64) -> Vec<UnitName> {
         let is_same = Arc::ptr_eq(&self.seen, current);
-        if is_same && (self.looked_at..self.looked_at + LOOK_EVERY).contains(&now) {
+        let is_recent = (self.looked_at..self.looked_at + LOOK_EVERY).contains(&now);
+        if is_same && is_recent {
             return Vec::new();
         }
-        self.looked_at = now;
         let mut units = BTreeSet::new();
         if !is_same {
             for (old, new) in self.seen.changes(current) {
@@ -179,8 +180,12 @@ impl Watch {
             }
             self.seen = current.clone();
         }
-        let soon = (now.saturating_add(SOON), UnitName::from(""));
-        units.extend(self.ends.range(..soon).map(|(_, unit)| unit.clone()));
+        if !is_recent {
+            // Where certificates live for days only, these are all there are: not at every change.
+            self.looked_at = now;
+            let soon = (now.saturating_add(SOON), UnitName::from(""));
+            units.extend(self.ends.range(..soon).map(|(_, unit)| unit.clone()));
+        }
         let mut news = Vec::new();
         for unit in units {
             let told = warnings(current, &unit, now);

@@ -6,6 +6,7 @@
 pub mod accept;
 pub mod certificates;
 mod https;
+pub mod upstream_tls;
 
 use std::collections::HashMap;
 use std::io;

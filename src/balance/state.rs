@@ -259,6 +259,8 @@ pub struct Member {
     /// Stable hash of the name: the same on every node and in every generation.
     pub name_hash: u64,
     pub state: Arc<UpstreamState>,
+    /// What it is called as a host where its key says a name, with the port.
+    pub host: Option<Arc<str>>,
 }
 
 impl Member {
@@ -275,6 +277,15 @@ impl Member {
             weight,
             name_hash,
             state,
+            host: None,
+        }
+    }
+
+    /// What it is called in a `Host` field: the name that its key says, or its address.
+    pub fn authority(&self) -> String {
+        match &self.host {
+            Some(host) => host.as_ref().to_owned(),
+            None => self.address.to_string(),
         }
     }
 }

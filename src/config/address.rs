@@ -1,9 +1,9 @@
-//! Where requests come in and go out: virtual hosts, virtual paths, upstream addresses.
+//! Where requests come in: virtual hosts, virtual paths.
 
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::Ipv6Addr;
 
 use super::unit::HostPattern;
-use super::values::{Problem, count, port, unknown_word};
+use super::values::{Problem, port};
 use crate::diag::quoted;
 
 /// One entry of `virtual_hosts`. With it: whether a port was cut off, which is worth a warning.
@@ -78,7 +78,7 @@ fn ipv6_host(text: &str, rest: &str) -> Result<(HostPattern, bool), Problem> {
     }
 }
 
-fn check_labels(text: &str, name: &str) -> Result<(), Problem> {
+pub(super) fn check_labels(text: &str, name: &str) -> Result<(), Problem> {
     const NAME_BYTES: usize = 253;
     const LABEL_BYTES: usize = 63;
     if !name.is_ascii() {
@@ -122,7 +122,7 @@ fn check_labels(text: &str, name: &str) -> Result<(), Problem> {
     Ok(())
 }
 
-fn no_host(text: &str, why: &str) -> Problem {
+pub(super) fn no_host(text: &str, why: &str) -> Problem {
     Problem::new(format!("{} is no host name", quoted(text)), why)
 }
 
@@ -173,84 +173,6 @@ pub(super) enum Query {
 
 fn is_path_char(c: char) -> bool {
     c.is_ascii_graphic() && !matches!(c, '?' | '#')
-}
-
-/// The value of an upstream: `10.0.0.1:80`, or `10.0.0.1:80 weight=5`. Gives address and weight.
-pub(super) fn upstream(text: &str) -> Result<(SocketAddr, u16), Problem> {
-    let mut words = text.split_ascii_whitespace();
-    let Some(first) = words.next() else {
-        return Err(Problem::new(
-            "is empty",
-            "write an address and a port, such as 10.0.0.1:80",
-        ));
-    };
-    let address = socket_address(first)?;
-    let mut weight = None;
-    for word in words {
-        let (name, value) = word.split_once('=').unwrap_or((word, ""));
-        if name != "weight" {
-            let mut problem = unknown_word(name, &["weight"]);
-            problem.message = format!("has an option {} that is unknown", quoted(name));
-            return Err(problem);
-        }
-        if weight.is_some() {
-            return Err(Problem::new("has two weights", "keep one of the two"));
-        }
-        let value = count(value, 0..=256).map_err(|problem| Problem {
-            message: format!("has a weight that cannot be: {}", problem.message),
-            ..problem
-        })?;
-        weight = Some(u16::try_from(value).unwrap_or(256));
-    }
-    Ok((address, weight.unwrap_or(1)))
-}
-
-fn socket_address(text: &str) -> Result<SocketAddr, Problem> {
-    let refuse = |help: String| Problem::new(format!("{} is no address", quoted(text)), help);
-    if let Some((_, rest)) = text.split_once("://") {
-        return Err(refuse(format!(
-            "write address and port alone, without a scheme: {}",
-            quoted(rest.trim_end_matches('/'))
-        )));
-    }
-    if let Ok(address) = text.parse::<IpAddr>() {
-        let example = SocketAddr::new(address, 80);
-        return Err(refuse(format!(
-            "the port is missing; write {example} if it is 80"
-        )));
-    }
-    let Some((host, digits)) = text.rsplit_once(':') else {
-        return Err(refuse(
-            "write an address and a port, such as 10.0.0.1:80".to_owned(),
-        ));
-    };
-    let bare = host
-        .strip_prefix('[')
-        .and_then(|host| host.strip_suffix(']'))
-        .unwrap_or(host);
-    let Ok(address) = bare.parse::<IpAddr>() else {
-        let is_name = bare.bytes().any(|b| b.is_ascii_alphabetic()) && !bare.contains([':', '[']);
-        return Err(refuse(if is_name {
-            "names come with a later version; write the address the name stands for".to_owned()
-        } else {
-            "write an address and a port, such as 10.0.0.1:80 or [::1]:80".to_owned()
-        }));
-    };
-    if address.is_ipv6() && bare == host {
-        return Err(refuse(
-            "put an IPv6 address in brackets, as in [::1]:80".to_owned(),
-        ));
-    }
-    let port = port(digits).map_err(|problem| Problem {
-        message: format!("{} has a port that cannot be", quoted(text)),
-        ..problem
-    })?;
-    if address.is_unspecified() || address.is_multicast() {
-        return Err(refuse(
-            "nothing can be reached at it; write the address of one host".to_owned(),
-        ));
-    }
-    Ok(SocketAddr::new(address, port))
 }
 
 #[cfg(test)]
@@ -321,48 +243,5 @@ mod tests {
             path("api", Query::Refused).unwrap_err().help.unwrap(),
             "a path starts with a slash: \"/api\""
         );
-    }
-
-    #[test]
-    fn upstreams_are_addresses_with_an_optional_weight() {
-        let address = |s: &str| s.parse::<SocketAddr>().unwrap();
-        assert_eq!(upstream("10.0.0.1:80"), Ok((address("10.0.0.1:80"), 1)));
-        assert_eq!(
-            upstream(" 10.0.0.1:80  weight=0 "),
-            Ok((address("10.0.0.1:80"), 0))
-        );
-        assert_eq!(
-            upstream("[::1]:80 weight=256"),
-            Ok((address("[::1]:80"), 256))
-        );
-    }
-
-    #[test]
-    fn bad_upstreams_are_refused_with_advice() {
-        let check = |text: &str, help: &str| {
-            let problem = upstream(text).expect_err(text);
-            let whole = format!("{}; {}", problem.message, problem.help.unwrap_or_default());
-            assert!(whole.contains(help), "{text}: {whole}");
-        };
-        check("", "10.0.0.1:80");
-        check("10.0.0.1", "write 10.0.0.1:80");
-        check("::1", "write [::1]:80");
-        check("10.0.0.1:0", "from 1 to 65535");
-        check("10.0.0.1:99999", "from 1 to 65535");
-        check("10.0.0.1:http", "from 1 to 65535");
-        check("web.local:80", "names come with a later version");
-        check("http://10.0.0.1:80/", "\"10.0.0.1:80\"");
-        check("fe80::1%eth0:80", "write an address");
-        check("1:2:3:4:5:6:7:8:80", "brackets");
-        check("fd00:::80", "brackets");
-        check("fd00::1:80", "the port is missing");
-        check("1:2:3:4:5:6:7:8", "the port is missing");
-        check("256.0.0.1:80", "write an address");
-        check("0.0.0.0:80", "nothing can be reached");
-        check("10.0.0.1:80 wieght=5", "did you mean \"weight\"?");
-        check("10.0.0.1:80 weight=257", "from 0 to 256");
-        check("10.0.0.1:80 weight", "from 0 to 256");
-        check("10.0.0.1:80 weight=1 weight=2", "two weights");
-        check("10.0.0.1:80 backup", "option \"backup\"");
     }
 }

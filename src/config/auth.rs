@@ -29,13 +29,6 @@ pub(super) const AUTH_FIELDS: &[&str] = &[SECRETS, REALM, FORWARD];
 const USERS_PER_SERVICE: usize = 10_000;
 const REALM_BYTES: usize = 200;
 
-/// Whether a unit's text says anything about authentication, be it right or wrong. Looks at the bare
-/// text, so that it is told of one that cannot be read too; a word too many closes a service that was
-/// refused, a word too few would leave it open.
-pub fn asks_for_password(text: &str) -> bool {
-    text.contains("basic_auth")
-}
-
 /// The authentication of one service. Has at least one user.
 #[derive(Clone, Debug, PartialEq)]
 pub struct BasicAuth {

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use super::access;
 use super::accesslog;
+use super::ciphers;
 use super::custom;
+use super::dns;
 use super::fields::{self, Fields};
 use super::front;
 use super::haproxy::Scope;
@@ -57,6 +59,12 @@ pub const BALANCER_FIELDS: &[&str] = &[
     "info_headers",
     "ssl_default_certificate",
     "ssl_unknown_name",
+    "ssl_ticket_lifetime",
+    "ssl_ciphers",
+    "ssl_min_version",
+    "dns_servers",
+    "dns_interval",
+    "dns_timeout",
 ];
 
 /// A wait that ends: long enough for any long poll, short enough that nothing is held for ever.
@@ -64,6 +72,8 @@ pub(super) const TIMEOUT: RangeInclusive<Duration> =
     Duration::from_millis(1)..=Duration::from_hours(7 * 24);
 /// Each of them holds up to 80 KiB.
 const HANDSHAKES: RangeInclusive<u32> = 1..=100_000;
+/// TLS 1.3 knows no longer one (RFC 8446, 4.6.1).
+const TICKETS: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_hours(7 * 24);
 /// Nothing at all is a fair answer to how long to wait for what is left.
 pub(super) const DRAIN: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_hours(7 * 24);
 
@@ -81,7 +91,8 @@ pub(super) fn balancer(fields: &mut Fields<'_>, defaults: &Balancer) -> Balancer
         drain,
     } = defaults.timeouts.clone();
     let custom = custom::settings(fields, "custom_settings", Scope::Balancer);
-    let global = custom::settings(fields, "global_settings", Scope::Global);
+    let mut global = custom::settings(fields, "global_settings", Scope::Global);
+    let (ssl_ciphers, ssl_min_version) = ciphers::settings(fields, &mut global, defaults);
     let has_lines = fields.is_set("custom_settings");
     let lines = custom.timeouts;
     let mut timeout = |name, line, default| {
@@ -156,11 +167,20 @@ pub(super) fn balancer(fields: &mut Fields<'_>, defaults: &Balancer) -> Balancer
         ssl_unknown_name: fields
             .read("ssl_unknown_name", unknown_name)
             .unwrap_or(defaults.ssl_unknown_name),
+        ssl_ciphers,
+        ssl_min_version,
         ssl_default_certificate: fields
             .read("ssl_default_certificate", |text| {
                 fields::name(text).map(CertificateName::from)
             })
             .or_else(|| defaults.ssl_default_certificate.clone()),
+        ssl_ticket_lifetime: {
+            let own = ticket_lifetime(fields);
+            let line = global.ticket_lifetime.take();
+            custom::or_global(fields, "ssl_ticket_lifetime", own, line)
+                .unwrap_or(defaults.ssl_ticket_lifetime)
+        },
+        dns: dns::settings(fields, &defaults.dns),
     }
 }
 
@@ -188,6 +208,16 @@ impl Fields<'_> {
             );
         }
         Some(value)
+    }
+}
+
+/// `Some(None)`: sessions are not resumed.
+fn ticket_lifetime(fields: &mut Fields<'_>) -> Option<Option<Duration>> {
+    const NAME: &str = "ssl_ticket_lifetime";
+    let is_off = |text: &str| text == "none" || values::boolean(text) == Ok(false);
+    match fields.text(NAME) {
+        Some(written) if is_off(&written.text.to_ascii_lowercase()) => Some(None),
+        _ => fields.duration(NAME, TICKETS).map(Some),
     }
 }
 

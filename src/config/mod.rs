@@ -13,7 +13,11 @@ mod address;
 mod auth;
 mod balancer;
 mod certificate;
+mod ciphers;
+mod client_auth;
+mod closed;
 mod custom;
+mod dns;
 mod fields;
 mod front;
 pub mod haproxy;
@@ -33,12 +37,16 @@ mod tests;
 #[cfg(test)]
 mod tests_policy;
 mod unit;
+mod upstream;
+mod upstream_tls;
 pub mod values;
 
 pub use access::Access;
-pub use auth::{BasicAuth, User, Users, asks_for_password};
+pub use auth::{BasicAuth, User, Users};
 pub use balancer::BALANCER_FIELDS;
 pub use certificate::{CERTIFICATE_FIELDS, Certificate};
+pub use client_auth::ClientAuth;
+pub use closed::{Asks, closed, in_place_of, marked_closed};
 pub use front::{Front, Stats, StatsUsers};
 pub use headers::HostHeader;
 pub use pages::{ErrorPage, ErrorPages, PAGE_STATUSES};
@@ -47,6 +55,8 @@ pub use secure::{ForceCode, Hsts, Secure};
 pub use service::SERVICE_FIELDS;
 pub use sticky::{CookieMode, CookieValue, Sticky, StickyCookie, directive};
 pub use unit::*;
+pub use upstream::upstream as read_upstream;
+pub use upstream_tls::UpstreamTls;
 
 use crate::diag::{Diagnostic, quoted};
 use crate::names::UnitName;
@@ -78,15 +88,13 @@ pub fn parse(
     text: &str,
     defaults: &Balancer,
 ) -> Result<Accepted, Vec<Diagnostic>> {
-    let document = yaml::parse(text, LIMITS);
-    let mut diagnostics = document.diagnostics;
-    let checked = document
-        .root
-        .and_then(|root| top(&root, &mut diagnostics, defaults));
-    sort_and_cap(&mut diagnostics);
-    for diagnostic in &mut diagnostics {
-        diagnostic.unit = unit.to_string();
+    let (checked, mut diagnostics) = read(unit, text, defaults);
+    if closed::is_marked(text) {
+        let refused = Diagnostic::error("closed", "another text that asks who comes was refused");
+        let help = "put that one right, or remove what asks for authentication";
+        diagnostics.push(refused.in_unit(unit).help(help));
     }
+    sort_and_cap(&mut diagnostics);
     match checked {
         Some(unit) if !diagnostics.iter().any(Diagnostic::is_error) => Ok(Accepted {
             unit,
@@ -94,6 +102,19 @@ pub fn parse(
         }),
         _ => Err(diagnostics),
     }
+}
+
+/// What could be read, though something may be wrong with it.
+fn read(unit: &UnitName, text: &str, defaults: &Balancer) -> (Option<Unit>, Vec<Diagnostic>) {
+    let document = yaml::parse(text, LIMITS);
+    let mut diagnostics = document.diagnostics;
+    let form = document
+        .root
+        .and_then(|root| top(&root, &mut diagnostics, defaults));
+    for diagnostic in &mut diagnostics {
+        diagnostic.unit = unit.to_string();
+    }
+    (form, diagnostics)
 }
 
 fn top(root: &yaml::Node, diagnostics: &mut Vec<Diagnostic>, defaults: &Balancer) -> Option<Unit> {
@@ -136,13 +157,13 @@ fn one(entry: &Entry, diagnostics: &mut Vec<Diagnostic>, defaults: &Balancer) ->
         "service" => {
             let mut fields = Fields::new(entry, SERVICE_FIELDS);
             let service = service::service(&mut fields, defaults.compat);
-            diagnostics.append(&mut fields.finish());
+            diagnostics.append(&mut without_misplaced_pem(entry, fields.finish()));
             service.map(Unit::Service)
         }
         "balancer" => {
             let mut fields = Fields::new(entry, BALANCER_FIELDS);
             let balancer = balancer::balancer(&mut fields, defaults);
-            diagnostics.append(&mut fields.finish());
+            diagnostics.append(&mut without_misplaced_pem(entry, fields.finish()));
             Some(Unit::Balancer(balancer))
         }
         "certificate" => {
@@ -163,6 +184,48 @@ fn one(entry: &Entry, diagnostics: &mut Vec<Diagnostic>, defaults: &Balancer) ->
             });
             None
         }
+    }
+}
+
+/// Fields with PEM in them. What is wrong there is told without a line of it.
+const PEM_FIELDS: &[&str] = &[
+    "ssl_client_ca",
+    "upstream_tls_ca",
+    "upstream_tls_certificate",
+];
+
+/// A private key in a field that is none of those would be shown by what is told of its value, line by line or in
+/// pieces: one problem stands for all of them.
+fn without_misplaced_pem(entry: &Entry, mut diagnostics: Vec<Diagnostic>) -> Vec<Diagnostic> {
+    let Value::Map(fields) = &entry.node.value else {
+        return diagnostics;
+    };
+    let misplaced =
+        |field: &&Entry| !PEM_FIELDS.contains(&field.name.as_str()) && has_pem(&field.node.value);
+    for field in fields.iter().filter(misplaced) {
+        let name = &field.name;
+        let is_of_it = |d: &Diagnostic| {
+            let of = d.field.as_deref().unwrap_or_default();
+            let rest = of.strip_prefix(name.as_str());
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+        };
+        diagnostics.retain(|d| !is_of_it(d));
+        diagnostics.push(
+            Diagnostic::error("misplaced-pem", format!("{name} has a PEM block in it"))
+                .at(field.node.line, field.node.column)
+                .for_field(name)
+                .help("certificates and keys are keys of their own, certs/<name>; take it out"),
+        );
+    }
+    diagnostics
+}
+
+fn has_pem(value: &Value) -> bool {
+    match value {
+        Value::Null => false,
+        Value::Scalar(text) => text.contains("-----BEGIN"),
+        Value::List(nodes) => nodes.iter().any(|node| has_pem(&node.value)),
+        Value::Map(entries) => entries.iter().any(|entry| has_pem(&entry.node.value)),
     }
 }
 

@@ -1,12 +1,12 @@
 //! What a service does to requests besides leading them on, put together from its keys.
 
-use super::address::upstream;
 use super::balancer::body_size;
 use super::custom;
 use super::fields::Fields;
 use super::haproxy::Settings;
 use super::secure::Secure;
-use super::unit::{Compat, HttpRoutes, Maintenance, Policy};
+use super::unit::{Address, Compat, HttpRoutes, Maintenance, Policy};
+use super::upstream::upstream;
 use super::values::{self, Problem};
 use super::{access, headers, pages, redirects, sticky};
 use crate::rules::{AnswerRule, RequestAction, RequestRule};
@@ -77,6 +77,11 @@ fn maintenance(text: &str) -> Result<Option<Maintenance>, Problem> {
             "one upstream stands in, which needs no weight: write address and port alone",
         ));
     }
-    let (address, _) = upstream(text)?;
-    Ok(Some(Maintenance::At(address)))
+    match upstream(text)?.0 {
+        Address::At(address) => Ok(Some(Maintenance::At(address))),
+        Address::Named(..) | Address::Srv(_) => Err(Problem::new(
+            format!("{} is a name", crate::diag::quoted(text)),
+            "one upstream stands in: write its address and port",
+        )),
+    }
 }

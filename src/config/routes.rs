@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use super::address::{Query, host, path};
 use super::auth::AUTH_FIELDS;
+use super::client_auth::CLIENT_AUTH_FIELDS;
 use super::fields::Fields;
 use super::haproxy::{self, LineProblem};
 use super::host_regex::HostRegex;
@@ -60,7 +61,8 @@ fn passthrough(fields: &mut Fields<'_>, names_hosts: bool) -> Option<Passthrough
             "set virtual_hosts: connections are told apart by the name that they ask for",
         );
     }
-    for field in NEEDS_REQUESTS.iter().chain(AUTH_FIELDS) {
+    let asking = AUTH_FIELDS.iter().chain(CLIENT_AUTH_FIELDS);
+    for field in NEEDS_REQUESTS.iter().chain(asking) {
         if fields.says(field) {
             fields.error(
                 "conflict",

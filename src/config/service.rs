@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::address::{Query, path, upstream};
+use super::address::{Query, path};
 use super::auth;
+use super::client_auth;
 use super::custom;
 use super::fields::{Fields, name};
 use super::haproxy::Scope;
@@ -14,6 +15,8 @@ use super::routes::routes;
 use super::unit::{
     CheckKind, Compat, HealthCheck, HttpCheck, Mode, Policy, Service, ServiceTimeouts, Upstream,
 };
+use super::upstream::upstream;
+use super::upstream_tls;
 use super::values::{self, Problem, unknown_word};
 use crate::names::{ServiceName, UpstreamName};
 
@@ -47,6 +50,11 @@ pub const SERVICE_FIELDS: &[&str] = &[
     "max_connections",
     "max_queue",
     "send_proxy",
+    "upstream_tls",
+    "upstream_tls_ca",
+    "upstream_tls_name",
+    "upstream_tls_certificate",
+    "upstream_tls_verify",
     "allow",
     "deny",
     "redirects",
@@ -69,6 +77,8 @@ pub const SERVICE_FIELDS: &[&str] = &[
     "basic_auth_secrets",
     "basic_auth_realm",
     "basic_auth_forward",
+    "ssl_client_ca",
+    "ssl_client_verify",
     "custom_settings",
     "upstreams",
 ];
@@ -157,8 +167,10 @@ pub(super) fn service(fields: &mut Fields<'_>, compat: Compat) -> Option<Service
     let max_connections = custom::or(fields, "max_connections", max_connections, line);
     let max_queue = fields.read("max_queue", |text| values::count(text, MAX_QUEUE));
     let send_proxy = fields.read("send_proxy", proxy_protocol::sent).flatten();
+    let upstream_tls = upstream_tls::read(fields, &mode).map(Arc::new);
     let access_log = fields.read("access_log", values::boolean).unwrap_or(true);
     let auth = auth::basic_auth(fields, service_name.as_ref(), &mode);
+    let client_auth = client_auth::client_auth(fields, &mode);
     let policy = match &mut mode {
         Mode::Http(routes) if routes.passthrough.is_some() => Policy {
             rules: custom.rules,
@@ -166,6 +178,7 @@ pub(super) fn service(fields: &mut Fields<'_>, compat: Compat) -> Option<Service
         },
         Mode::Http(routes) => Policy {
             auth,
+            client_auth,
             ..policy::http(fields, routes, compat, custom)
         },
         Mode::Tcp { .. } => Policy {
@@ -185,6 +198,7 @@ pub(super) fn service(fields: &mut Fields<'_>, compat: Compat) -> Option<Service
         max_connections,
         max_queue,
         send_proxy,
+        upstream_tls,
         access_log,
         policy: (policy != Policy::default()).then(|| Arc::new(policy)),
     })

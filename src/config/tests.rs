@@ -1,4 +1,3 @@
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use proptest::prelude::*;
@@ -98,7 +97,7 @@ fn a_full_service_is_read_into_its_checked_form() {
     let s = Duration::from_secs;
     let upstream = |name: &str, address: &str, weight| Upstream {
         name: UpstreamName::from(name),
-        address: address.parse::<SocketAddr>().unwrap(),
+        address: Address::At(address.parse().unwrap()),
         weight,
     };
     let expected = Service {
@@ -139,6 +138,7 @@ fn a_full_service_is_read_into_its_checked_form() {
         max_connections: Some(100),
         max_queue: Some(0),
         send_proxy: None,
+        upstream_tls: None,
         access_log: true,
         policy: None,
     };
@@ -194,7 +194,7 @@ fn all_problems_are_told_at_once_in_the_order_of_the_text() {
   retries: "1"
   upstreams:
     "web-1": "10.0.0.1:0"
-    "web-2": "web.local:80"
+    "web-2": "web.local:http"
 "#,
         &[
             r#"error:3:9: mode "htp" is unknown; did you mean "http"?"#,
@@ -206,7 +206,7 @@ fn all_problems_are_told_at_once_in_the_order_of_the_text() {
             r#"error:8:19: timeout_server "soon" is no duration; write a whole number and a unit: 500ms, 5s, 1m, 2h or 1d"#,
             r#"error:11:3: "retries" is written twice; keep one of the two"#,
             r#"error:13:14: upstreams.web-1 "10.0.0.1:0" has a port that cannot be; a port goes from 1 to 65535"#,
-            r#"error:14:14: upstreams.web-2 "web.local:80" is no address; names come with a later version; write the address the name stands for"#,
+            r#"error:14:14: upstreams.web-2 "web.local:http" has a port that cannot be; write a number from 1 to 65535"#,
         ],
     );
 }
@@ -484,6 +484,36 @@ proptest! {
         text.replace_range(at..end, &with);
         if let Err(diagnostics) = parsed(&text) {
             prop_assert!(diagnostics.iter().any(Diagnostic::is_error));
+        }
+    }
+}
+
+#[test]
+fn no_field_shows_a_key_that_was_put_there_by_mistake() {
+    let secret = ["MHcCAQEEIFTiPHX0OzIdSjrwzUQpp", "oAoGCCqGSM49AwEHoUQDQgAEx"];
+    let pem = format!(
+        "-----BEGIN EC PRIVATE KEY-----\n{}\n{}\n-----END EC PRIVATE KEY-----\n",
+        secret[0], secret[1]
+    );
+    let value = serde_json::Value::from(pem.as_str());
+    let units = [("service", SERVICE_FIELDS), ("balancer", BALANCER_FIELDS)];
+    for (unit, fields) in units {
+        for field in fields {
+            let maps = ["upstreams", "error_pages", "acme"];
+            let written = match maps.contains(field) {
+                true => format!("{{a: {value}}}"),
+                false => value.to_string(),
+            };
+            let text = format!("{unit}:\n  {field}: {written}\n");
+            let problems = parse(&"x".into(), &text, &Balancer::default()).unwrap_err();
+            let told = format!("{problems:?}");
+            for line in secret {
+                assert!(!told.contains(&line[..12]), "{field}: {told}");
+            }
+            assert!(
+                told.contains("PEM") || told.contains("key"),
+                "{field}: {told}"
+            );
         }
     }
 }

@@ -15,6 +15,8 @@ use ipnet::IpNet;
 use super::access::Access;
 use super::auth::BasicAuth;
 use super::certificate::Certificate;
+use super::client_auth::ClientAuth;
+use super::closed::Asks;
 use super::front::Front;
 use super::headers::HostHeader;
 pub use super::host_regex::HostRegex;
@@ -22,11 +24,14 @@ use super::pages::ErrorPages;
 use super::redirects::Redirects;
 use super::secure::Secure;
 use super::sticky::Sticky;
+use super::upstream_tls::UpstreamTls;
 use crate::accesslog;
 pub use crate::balance::Balance;
-use crate::names::{CertificateName, ServiceName, UpstreamName};
+use crate::dns::{self, Question};
+use crate::names::{CertificateName, DnsName, ServiceName, UpstreamName};
 use crate::proxy_header::Form;
 use crate::rules::{Condition, Pattern, Range, Rules};
+use crate::tls::suites::Suites;
 
 /// One accepted unit.
 #[derive(Clone, Debug, PartialEq)]
@@ -58,6 +63,9 @@ pub struct Service {
     /// `send_proxy`: how connections to its upstreams begin; `None`, as with most services: with the
     /// client's bytes.
     pub send_proxy: Option<Form>,
+    /// `upstream_tls` and what belongs to it; `None`, as with most services: connections to its
+    /// upstreams are plain.
+    pub upstream_tls: Option<Arc<UpstreamTls>>,
     /// `access_log`: whether its requests and sessions have lines where the balancer writes a log.
     pub access_log: bool,
     /// What is done to requests besides leading them on; `None`, as with most services: nothing.
@@ -71,6 +79,8 @@ pub struct Policy {
     pub rules: Rules,
     /// Who may come in, once the rules let a request pass; `None`: everybody.
     pub auth: Option<BasicAuth>,
+    /// `ssl_client_ca`: whose certificates clients have to show; `None`: nobody is asked.
+    pub client_auth: Option<ClientAuth>,
     pub sticky: Option<Sticky>,
     /// `allow`, `deny`. 403.
     pub access: Option<Access>,
@@ -85,6 +95,18 @@ pub struct Policy {
     pub maintenance: Option<Maintenance>,
     /// `error_pages`; shared, because a request takes hold of them.
     pub error_pages: Option<Arc<ErrorPages>>,
+}
+
+impl Policy {
+    /// How much it wants to know of who comes.
+    pub fn asks(&self) -> Asks {
+        match &self.client_auth {
+            _ if self.auth.is_some() => Asks::First,
+            Some(auth) if auth.is_required => Asks::First,
+            Some(_) => Asks::ForMore,
+            None => Asks::Nothing,
+        }
+    }
 }
 
 /// `maintenance`: the service's upstreams get no requests.
@@ -180,13 +202,46 @@ pub enum HostPattern {
     Wildcard(String),
 }
 
-/// One address of a service: `10.0.0.1:80`, or `10.0.0.1:80 weight=5`.
+/// Where traffic of a service goes: `10.0.0.1:80`, `app.internal:80`, `10.0.0.1:80 weight=5`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Upstream {
     pub name: UpstreamName,
-    pub address: SocketAddr,
-    /// 0 to 256, default 1. 0 takes no new connections: drained by hand.
+    pub address: Address,
+    /// 0 to 256, default 1. 0 takes no new connections: drained by hand. Of SRV names it says nothing but
+    /// whether they are drained: their records have weights.
     pub weight: u16,
+}
+
+/// The one address of an upstream, or the name that stands for as many as DNS says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Address {
+    At(SocketAddr),
+    /// `app.internal:80`: every address of the name, on this port.
+    Named(DnsName, u16),
+    /// `srv:_http._tcp.app.internal`: what its records say.
+    Srv(DnsName),
+}
+
+impl Address {
+    /// What DNS is to be asked; `None`: nothing.
+    pub fn question(&self) -> Option<Question> {
+        match self {
+            Self::At(_) => None,
+            Self::Named(name, _) => Some(Question::Host(name.clone())),
+            Self::Srv(name) => Some(Question::Srv(name.clone())),
+        }
+    }
+}
+
+/// As written.
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::At(address) => write!(f, "{address}"),
+            Self::Named(name, port) => write!(f, "{name}:{port}"),
+            Self::Srv(name) => write!(f, "srv:{name}"),
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -329,11 +384,19 @@ pub struct Balancer {
     pub log_files: LogFiles,
     /// `ssl_unknown_name`: what handshakes for no name, or for one that no certificate has, come to.
     pub ssl_unknown_name: UnknownName,
+    /// `ssl_ciphers`: suites that handshakes may come to. All of them can be served by this build.
+    pub ssl_ciphers: Suites,
+    /// `ssl_min_version`: older versions are refused.
+    pub ssl_min_version: MinVersion,
     /// `info_headers`: what clients are told besides the answer.
     pub info_headers: InfoHeaders,
     /// `ssl_default_certificate`: for clients that ask for no name, or for one that no certificate has.
     /// `None`: the first by name.
     pub ssl_default_certificate: Option<CertificateName>,
+    /// `ssl_ticket_lifetime`, 8 h, 1 s to 7 days: how long a client may resume its session; `None`: not at all.
+    pub ssl_ticket_lifetime: Option<Duration>,
+    /// `dns_servers`, `dns_interval`, `dns_timeout`: how names of upstreams are resolved.
+    pub dns: dns::Settings,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -343,6 +406,13 @@ pub enum UnknownName {
     Certificate,
     /// An alert.
     Reject,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum MinVersion {
+    #[default]
+    Tls12,
+    Tls13,
 }
 
 /// Which files lines may go to. A flag is the operator's own word; a key may be anybody's who
@@ -442,7 +512,11 @@ impl Default for Balancer {
             log_files: LogFiles::default(),
             info_headers: InfoHeaders::default(),
             ssl_default_certificate: None,
+            ssl_ticket_lifetime: Some(Duration::from_hours(8)),
             ssl_unknown_name: UnknownName::default(),
+            ssl_ciphers: Suites::strict(),
+            ssl_min_version: MinVersion::default(),
+            dns: dns::Settings::default(),
         }
     }
 }

@@ -107,14 +107,21 @@ pub fn duration_in(text: &str, range: RangeInclusive<Duration>) -> Result<Durati
     if range.contains(&value) {
         return Ok(value);
     }
-    Err(Problem::new(
-        format!("{} is out of range", quoted(text)),
-        format!(
-            "it goes from {} to {}",
-            spell(*range.start()),
-            spell(*range.end())
+    let bounds = format!(
+        "it goes from {} to {}",
+        spell(*range.start()),
+        spell(*range.end())
+    );
+    Err(match looks_like_seconds(text) {
+        true => Problem::new(
+            format!(
+                "{} is {text} milliseconds, which is out of range",
+                quoted(text)
+            ),
+            format!("write {text}s for seconds; {bounds}"),
         ),
-    ))
+        false => Problem::new(format!("{} is out of range", quoted(text)), bounds),
+    })
 }
 
 /// Whether a duration was written without a unit and is so short that seconds were surely meant.

@@ -5,11 +5,14 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use crate::config::{
-    Balancer, CheckKind, CheckVersion, ErrorPage, ErrorPages, Expect, Expected, HostHeader,
-    HostPattern, HttpCheck, Maintenance, Mode, Passthrough, Policy, Sticky, UnknownName,
+    Address, Balancer, CheckKind, CheckVersion, ErrorPage, ErrorPages, Expect, Expected,
+    HostHeader, HostPattern, HttpCheck, Maintenance, MinVersion, Mode, Passthrough, Policy, Sticky,
+    UnknownName, UpstreamTls,
 };
+use crate::dns;
 use crate::plan::{NamedCertificate, Plan, Service};
 use crate::rules::Rules;
+use crate::tls::suites::Suites;
 use crate::tls::time_text;
 
 #[derive(Serialize)]
@@ -79,6 +82,9 @@ struct ServiceText {
     rules: RulesText,
     health_check: String,
     upstreams: BTreeMap<String, String>,
+    /// What names stand for, on a node that asks DNS.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    resolved: BTreeMap<String, String>,
 }
 
 /// In the order in which they are judged.
@@ -176,6 +182,20 @@ impl Plan {
         if b.ssl_unknown_name == UnknownName::Reject {
             text.insert("ssl_unknown_name", "reject".to_owned());
         }
+        if b.ssl_ciphers != Suites::strict() {
+            text.insert("ssl_ciphers", b.ssl_ciphers.to_string());
+        }
+        if b.ssl_min_version == MinVersion::Tls13 {
+            text.insert("ssl_min_version", "1.3".to_owned());
+        }
+        if b.ssl_ticket_lifetime != Balancer::default().ssl_ticket_lifetime {
+            let lifetime = b.ssl_ticket_lifetime.map(|time| format!("{time:?}"));
+            text.insert(
+                "ssl_ticket_lifetime",
+                lifetime.unwrap_or_else(|| "none".to_owned()),
+            );
+        }
+        dns_text(b, &mut text);
         if let Some(name) = &b.ssl_default_certificate {
             text.insert("ssl_default_certificate", name.to_string());
         }
@@ -183,6 +203,21 @@ impl Plan {
             text.insert("info_headers", b.info_headers.to_string());
         }
         text
+    }
+}
+
+/// Where it differs from the usual.
+fn dns_text(balancer: &Balancer, text: &mut BTreeMap<&'static str, String>) {
+    let (dns, usual) = (&balancer.dns, dns::Settings::default());
+    if !dns.servers.is_empty() {
+        let servers: Vec<_> = dns.servers.iter().map(ToString::to_string).collect();
+        text.insert("dns_servers", servers.join(","));
+    }
+    if dns.interval != usual.interval {
+        text.insert("dns_interval", format!("{:?}", dns.interval));
+    }
+    if dns.timeout != usual.timeout {
+        text.insert("dns_timeout", format!("{:?}", dns.timeout));
     }
 }
 
@@ -264,7 +299,7 @@ impl ServiceText {
     fn new(service: &Service) -> Self {
         let config = &service.config;
         let mut options = BTreeMap::new();
-        let mut option = |name, value: Option<String>| {
+        let mut option = |name: &'static str, value: Option<String>| {
             value.map(|v| options.insert(name, v));
         };
         let t = &config.timeouts;
@@ -289,7 +324,21 @@ impl ServiceText {
             let text = format!("{} users, realm {}{forward}", auth.users.len(), auth.realm);
             option("basic_auth", Some(text));
         }
+        if let Some(auth) = service.client_auth() {
+            let verify = if auth.is_required {
+                "required"
+            } else {
+                "optional"
+            };
+            let all = auth.clients.authorities().all().iter();
+            let all = all.map(|a| format!("{} {}", a.subject, a.fingerprint()));
+            let text = format!("{verify}: {}", all.collect::<Vec<_>>().join("; "));
+            option("ssl_client", Some(text));
+        }
         option("send_proxy", config.send_proxy.map(|f| f.word().into()));
+        if let Some(settings) = &config.upstream_tls {
+            upstream_tls_text(settings, &mut option);
+        }
         option("access_log", (!config.access_log).then(|| "off".into()));
         let (mode, hosts, paths) = match &config.mode {
             Mode::Http(routes) => {
@@ -353,7 +402,14 @@ impl ServiceText {
             CheckKind::Tcp => format!("tcp{pace}"),
             CheckKind::Http(check) => format!("{}{pace}", check_text(check)),
         };
-        let upstreams = service.members.iter().map(|m| {
+        let upstreams = config.upstreams.iter().map(|u| {
+            let text = match u.address {
+                Address::Srv(_) if u.weight > 0 => u.address.to_string(),
+                _ => format!("{} weight={}", u.address, u.weight),
+            };
+            (u.name.to_string(), text)
+        });
+        let resolved = service.resolved().map(|m| {
             (
                 m.name.to_string(),
                 format!("{} weight={}", m.address, m.weight),
@@ -369,8 +425,38 @@ impl ServiceText {
             rules: RulesText::new(config.policy.as_deref().map(|policy| &policy.rules)),
             health_check,
             upstreams: upstreams.collect(),
+            resolved: resolved.collect(),
         }
     }
+}
+
+/// Of certificates what tells them apart, and nothing of the key.
+fn upstream_tls_text(
+    settings: &UpstreamTls,
+    option: &mut impl FnMut(&'static str, Option<String>),
+) {
+    option("upstream_tls", Some("true".to_owned()));
+    let authorities = settings.authorities.as_ref().map(|authorities| {
+        let lines = authorities.all().iter().map(|authority| {
+            let (until, print) = (time_text(authority.not_after), authority.fingerprint());
+            format!("{} until {until}, {print}", authority.subject)
+        });
+        lines.collect::<Vec<_>>().join("\n")
+    });
+    option("upstream_tls_ca", authorities);
+    let name = settings
+        .name
+        .as_ref()
+        .map(|name| name.to_str().into_owned());
+    option("upstream_tls_name", name);
+    let certificate = settings.certificate.as_ref().map(|certificate| {
+        let until = time_text(certificate.not_after());
+        let (subject, print) = (certificate.subject(), certificate.fingerprint());
+        format!("{subject} until {until}, {print}")
+    });
+    option("upstream_tls_certificate", certificate);
+    let is_off = !settings.verifies;
+    option("upstream_tls_verify", is_off.then(|| "false".to_owned()));
 }
 
 /// What is asked and what has to come back. Of fields the names: their values may be credentials.

@@ -3,28 +3,37 @@
 //! Pure and synchronous: no sockets, no files, no clock, no tasks. [`Plan::with`] is the only way
 //! from one plan to the next; what did not change is shared with the plan before.
 
+mod asking;
 mod certificates;
 mod cow_map;
 mod dump;
+mod expand;
+mod named;
 mod pins;
 mod routes;
+mod secured;
 mod service;
 #[cfg(test)]
 mod tests;
 
 use std::sync::Arc;
 
-use imbl::OrdMap;
 use imbl::ordmap::DiffItem;
+use imbl::{OrdMap, OrdSet};
+use rustls::DistinguishedName;
 
 pub use certificates::{Certificates, Changed, NamedCertificate};
 pub use cow_map::CowMap;
 pub use routes::{Habit, Match};
+pub use secured::Secured;
 pub use service::Service;
 
 use crate::config::{self, Balancer, Compat, Passthrough, Unit};
+use crate::dns::{Answers, Question};
 use crate::names::{ServiceName, UnitName};
 use crate::rules::Facts;
+use asking::Asking;
+use named::Named;
 use routes::Routes;
 
 /// A unit's new accepted form, or `None` when it is gone.
@@ -43,9 +52,13 @@ pub struct Plan {
     passthroughs: usize,
     /// Those among them that take connections for unknown names, in the order of names. The first does.
     unknown_takers: OrdMap<(ServiceName, UnitName), Arc<Service>>,
+    /// Services that ask clients for certificates.
+    asking: Asking,
     /// TCP services by their port.
     ports: OrdMap<u16, Arc<Service>>,
     certificates: Arc<Certificates>,
+    /// Services whose upstreams are names, and what those stand for.
+    named: Named,
 }
 
 impl Plan {
@@ -62,8 +75,10 @@ impl Plan {
             routes: Routes::default(),
             passthroughs: 0,
             unknown_takers: OrdMap::new(),
+            asking: Asking::default(),
             ports: OrdMap::new(),
             certificates: Arc::new(certificates),
+            named: Named::default(),
         }
     }
 
@@ -82,7 +97,8 @@ impl Plan {
                 }
                 Some(Unit::Service(config)) => {
                     let before = next.take(&unit);
-                    let service = Service::new(unit.clone(), config, before.as_deref());
+                    let answers = &next.named.answers;
+                    let service = Service::new(unit.clone(), config, before.as_deref(), answers);
                     next.put(Arc::new(service));
                 }
                 Some(Unit::Certificate(form)) => {
@@ -100,6 +116,31 @@ impl Plan {
         next
     }
 
+    /// The same by other answers of DNS. Costs the services that have a name whose answer differs.
+    #[must_use]
+    pub fn answered(&self, answers: &Answers) -> Plan {
+        let mut next = self.clone();
+        let units = next.named.follow(answers);
+        for unit in units {
+            if let Some(before) = next.take(&unit) {
+                let config = before.config.clone();
+                let service = Service::new(unit, config, Some(&before), answers);
+                next.put(Arc::new(service));
+            }
+        }
+        next
+    }
+
+    /// Whether [`Self::answered`] would change anything.
+    pub fn has_answers(&self, answers: &Answers) -> bool {
+        self.named.has(answers)
+    }
+
+    /// What DNS has to be asked, and the services that want to know.
+    pub fn questions(&self) -> &OrdMap<Question, OrdSet<UnitName>> {
+        &self.named.askers
+    }
+
     /// The same at `now`, in seconds since 1970: certificates that have ended go behind others.
     #[must_use]
     pub fn at(mut self, now: i64) -> Plan {
@@ -114,7 +155,8 @@ impl Plan {
         self.certificates.is_as_of(now)
     }
 
-    /// The changes that lead from here to `newer`.
+    /// The changes that lead from here to `newer`, where both have the same answers of DNS. Where they
+    /// have not, services with other members are among the changes too.
     pub fn diff(&self, newer: &Plan) -> Vec<Change> {
         let mut changes = Vec::new();
         if self.balancer != newer.balancer || self.balancer_unit != newer.balancer_unit {
@@ -189,6 +231,17 @@ impl Plan {
         self.unknown_takers.values().next()
     }
 
+    /// Whether a handshake for this name asks the client for a certificate, and of whose clients; empty:
+    /// of anybody's.
+    pub fn client_hints(&self, server_name: Option<&str>) -> Option<Vec<DistinguishedName>> {
+        self.asking.hints(server_name)
+    }
+
+    /// Whether any service asks clients for certificates.
+    pub fn asks_clients(&self) -> bool {
+        !self.asking.is_empty()
+    }
+
     pub fn balancer(&self) -> &Arc<Balancer> {
         &self.balancer
     }
@@ -257,6 +310,7 @@ impl Plan {
     fn put(&mut self, service: Arc<Service>) {
         if let Some(routes) = service.http_routes() {
             self.routes.add(&service, routes);
+            self.asking.edit(&service, true);
         }
         if let Some(port) = service.tcp_port() {
             self.ports.insert(port, service.clone());
@@ -268,13 +322,16 @@ impl Plan {
                 self.unknown_takers.insert(place, service.clone());
             }
         }
+        self.named.edit(&service, true);
         self.services.insert(service.unit.clone(), service);
     }
 
     fn take(&mut self, unit: &UnitName) -> Option<Arc<Service>> {
         let service = self.services.remove(unit)?;
+        self.named.edit(&service, false);
         if let Some(routes) = service.http_routes() {
             self.routes.remove(&service, routes);
+            self.asking.edit(&service, false);
         }
         if service.passthrough().is_some() {
             self.passthroughs -= 1;

@@ -67,9 +67,10 @@ impl Pins {
 }
 
 /// Whether a cookie says the name itself. One with a separator in it would be cut there: `;` ends a
-/// cookie, a comma does for some readers, `~` and `|` stand between pin and value or date.
+/// cookie, a comma does for some readers, `~` and `|` stand between pin and value or date. One with a slash
+/// has an address in it that DNS said and nobody wrote down for clients to see.
 fn is_shown(value: CookieValue, name: &UpstreamName) -> bool {
-    value == CookieValue::Name && !name.as_str().contains([';', ',', '~', '|'])
+    value == CookieValue::Name && !name.as_str().contains([';', ',', '~', '|', '/'])
 }
 
 fn fingerprint(service: &ServiceName, member: &UpstreamName) -> Fingerprint {

@@ -7,18 +7,24 @@ use crate::balance::{
     Balance, Member, Rotation, ServiceState, Tried, UpstreamState, can_stay, has_eligible, pick,
 };
 use crate::config::{
-    self, CheckKind, HealthCheck, HttpRoutes, Maintenance, Mode, Passthrough, Sticky, Upstream,
+    self, Address, CheckKind, ClientAuth, HealthCheck, HttpRoutes, Maintenance, Mode, Passthrough,
+    Sticky, Upstream,
 };
+use crate::dns::Answers;
 use crate::names::UnitName;
+use crate::plan::expand::expand;
 use crate::plan::pins::Pins;
+use crate::plan::secured::Secured;
 
 #[derive(Debug)]
 pub struct Service {
     pub unit: UnitName,
     pub config: config::Service,
     pub balance: Balance,
-    /// In name order, as `config.upstreams`.
+    /// In name order. An upstream that is a name has as many as its answer has addresses, or none yet.
     pub members: Box<[Member]>,
+    /// As the members; empty where connections to them are plain.
+    secured: Box<[Arc<Secured>]>,
     rotation: Option<Rotation>,
     /// What the service's own cookie calls the members.
     pins: Option<Pins>,
@@ -28,20 +34,30 @@ pub struct Service {
     pub stand_in: Option<Arc<Service>>,
 }
 
-/// Equal if the unit says the same; state is no part of it.
+/// Equal if the unit says the same and names stand for the same; state is no part of it.
 impl PartialEq for Service {
     fn eq(&self, other: &Self) -> bool {
-        self.unit == other.unit && self.config == other.config
+        let resolved = |s: &Self| {
+            s.resolved()
+                .map(|m| (m.address, m.weight))
+                .collect::<Vec<_>>()
+        };
+        self.unit == other.unit && self.config == other.config && resolved(self) == resolved(other)
     }
 }
 
 impl Service {
     /// Takes over from `before` the state of everything that is still the same: the service by its
     /// unit, an upstream by its name and address. All else may have changed.
-    pub(crate) fn new(unit: UnitName, config: config::Service, before: Option<&Service>) -> Self {
+    pub(crate) fn new(
+        unit: UnitName,
+        config: config::Service,
+        before: Option<&Service>,
+        answers: &Answers,
+    ) -> Self {
         let is_checked = config.health_check.kind != CheckKind::Off;
-        let members: Box<[Member]> = config
-            .upstreams
+        let expanded = expand(&config.upstreams, answers);
+        let members: Box<[Member]> = expanded
             .iter()
             .map(|upstream| {
                 let known = before
@@ -51,14 +67,12 @@ impl Service {
                     Some(member) => member.state.clone(),
                     None => Arc::new(UpstreamState::new(is_checked)),
                 };
-                Member::new(
-                    upstream.name.clone(),
-                    upstream.address,
-                    upstream.weight,
-                    state,
-                )
+                let (name, host) = (upstream.name.clone(), upstream.host.clone());
+                let member = Member::new(name, upstream.address, upstream.weight, state);
+                Member { host, ..member }
             })
             .collect();
+        let secured = Secured::of_all(&config, &expanded, before);
         let balance = config.balance.unwrap_or(match config.mode {
             Mode::Http(_) => Balance::RoundRobin,
             Mode::Tcp { .. } => Balance::LeastConn,
@@ -75,7 +89,7 @@ impl Service {
         let state = before.map(|b| b.state.clone()).unwrap_or_default();
         let stand_in = stand_in(&config).map(|config| {
             let before = before.and_then(|b| b.stand_in.as_deref());
-            let mut service = Service::new(unit.clone(), config, before);
+            let mut service = Service::new(unit.clone(), config, before, answers);
             service.state = state.clone();
             Arc::new(service)
         });
@@ -84,11 +98,18 @@ impl Service {
             config,
             balance,
             members,
+            secured,
             rotation,
             pins,
             state,
             stand_in,
         }
+    }
+
+    /// Those that come from the answers of DNS.
+    pub fn resolved(&self) -> impl Iterator<Item = &Member> {
+        let has_names = |m: &&Member| m.name.as_str().contains('/');
+        self.members.iter().filter(has_names)
     }
 
     /// Every upstream that traffic can be under way to, also those that only stand in.
@@ -157,6 +178,11 @@ impl Service {
         self.http_routes()?.passthrough
     }
 
+    /// Whose certificates its clients have to show.
+    pub fn client_auth(&self) -> Option<&ClientAuth> {
+        self.config.policy.as_ref()?.client_auth.as_ref()
+    }
+
     pub fn tcp_port(&self) -> Option<u16> {
         match self.config.mode {
             Mode::Tcp { external_port } => Some(external_port),
@@ -165,8 +191,16 @@ impl Service {
     }
 
     pub fn member(&self, name: &crate::names::UpstreamName) -> Option<&Member> {
-        let at = self.members.binary_search_by(|m| m.name.cmp(name)).ok()?;
-        Some(&self.members[at])
+        Some(&self.members[self.place(name)?])
+    }
+
+    pub(super) fn place(&self, name: &crate::names::UpstreamName) -> Option<usize> {
+        self.members.binary_search_by(|m| m.name.cmp(name)).ok()
+    }
+
+    /// How connections to a member are secured; `None`: they are plain.
+    pub fn secured(&self, index: usize) -> Option<&Arc<Secured>> {
+        self.secured.get(index)
     }
 
     /// The order of names: by the service's name, and by unit where two trees share a name.
@@ -188,7 +222,7 @@ fn stand_in(config: &config::Service) -> Option<config::Service> {
     Some(config::Service {
         upstreams: vec![Upstream {
             name: "maintenance".into(),
-            address,
+            address: Address::At(address),
             weight: 1,
         }],
         health_check: HealthCheck {

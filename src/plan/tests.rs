@@ -63,7 +63,16 @@ fn change(name: &str, mode: Mode, upstreams: &[(&str, &str)]) -> Change {
     };
     let upstreams = upstreams.iter().map(|(name, address)| Upstream {
         name: (*name).into(),
-        address: address.parse().unwrap(),
+        address: match address.strip_prefix("srv:") {
+            Some(name) => Address::Srv(name.into()),
+            None => match address.parse() {
+                Ok(address) => Address::At(address),
+                Err(_) => {
+                    let (name, port) = address.rsplit_once(':').unwrap();
+                    Address::Named(name.into(), port.parse().unwrap())
+                }
+            },
+        },
         weight: 1,
     });
     let service = Service {
@@ -77,6 +86,7 @@ fn change(name: &str, mode: Mode, upstreams: &[(&str, &str)]) -> Change {
         max_connections: None,
         max_queue: None,
         send_proxy: None,
+        upstream_tls: None,
         access_log: true,
         policy: None,
     };

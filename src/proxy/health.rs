@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,9 +13,9 @@ use tokio::sync::Semaphore;
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::balance::{Health, Member, UpstreamId, UpstreamState};
+use crate::balance::{Health, UpstreamId, UpstreamState};
 use crate::config::{CheckKind, HealthCheck};
-use crate::plan::Service;
+use crate::plan::{Secured, Service};
 use crate::proxy::probe::probe;
 use crate::proxy_header::Form;
 
@@ -45,6 +46,7 @@ struct Running {
     check: HealthCheck,
     host: String,
     send_proxy: Option<Form>,
+    secured: Option<NonZeroU64>,
 }
 
 impl Default for Checker {
@@ -71,9 +73,10 @@ impl Checker {
         }
         let Some(service) = now else { return };
         let check = &service.config.health_check;
-        for member in &service.members {
+        for (index, member) in service.members.iter().enumerate() {
             let id = member.state.id();
-            let watched = Watched::new(service, member);
+            let watched = Watched::new(service, index);
+            let secured = watched.secured.as_ref().map(|secured| secured.id);
             if check.kind == CheckKind::Off {
                 self.stop(id);
                 // Nobody would ever call it up again.
@@ -82,6 +85,7 @@ impl Checker {
                 running.check != *check
                     || running.host != watched.host
                     || running.send_proxy != watched.send_proxy
+                    || running.secured != secured
             }) {
                 self.stop(id);
                 let (host, send_proxy) = (watched.host.clone(), watched.send_proxy);
@@ -93,6 +97,7 @@ impl Checker {
                         check: check.clone(),
                         host,
                         send_proxy,
+                        secured,
                     },
                 );
             }
@@ -133,11 +138,15 @@ struct Watched {
     /// How a check's connection begins. Another port than the traffic's may be of another server, or
     /// of none that reads headers: checks of it begin without one, as in HAProxy.
     send_proxy: Option<Form>,
+    /// The same of TLS.
+    secured: Option<Arc<Secured>>,
     state: Arc<UpstreamState>,
 }
 
 impl Watched {
-    fn new(service: &Service, member: &Member) -> Self {
+    fn new(service: &Service, index: usize) -> Self {
+        let member = &service.members[index];
+        let is_elsewhere = service.config.health_check.port.is_some();
         let named = service.http_routes().and_then(|routes| {
             routes.hosts.iter().find_map(|host| match host {
                 crate::config::HostPattern::Exact(name) => Some(name.clone()),
@@ -148,11 +157,9 @@ impl Watched {
             service: service.config.name.to_string(),
             upstream: member.name.to_string(),
             address: member.address,
-            host: named.unwrap_or_else(|| member.address.to_string()),
-            send_proxy: match service.config.health_check.port {
-                None => service.config.send_proxy,
-                Some(_) => None,
-            },
+            host: named.unwrap_or_else(|| member.authority()),
+            send_proxy: service.config.send_proxy.filter(|_| !is_elsewhere),
+            secured: service.secured(index).filter(|_| !is_elsewhere).cloned(),
             state: member.state.clone(),
         }
     }
@@ -176,7 +183,13 @@ async fn watch(watched: Watched, check: HealthCheck, queues: Arc<Queues>) {
             };
             timeout(
                 check.timeout,
-                probe(address, &watched.host, &check.kind, watched.send_proxy),
+                probe(
+                    address,
+                    &watched.host,
+                    &check.kind,
+                    watched.send_proxy,
+                    watched.secured.as_deref(),
+                ),
             )
             .await
         };

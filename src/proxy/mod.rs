@@ -28,5 +28,5 @@ mod worker;
 
 pub use generation::{Generation, Published};
 pub use listen::{Bound, Protocol, bind};
-pub use tls::Termination;
+pub use tls::{Termination, now_ms};
 pub use worker::{Fleet, Shared};

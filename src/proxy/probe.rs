@@ -1,14 +1,17 @@
-//! One health check: a connect, or a request and what has to come back.
+//! One health check: a connect, with a handshake where there is one, or a request and what has to come
+//! back.
 
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::config::{CheckKind, CheckVersion, Expect, HttpCheck};
+use crate::plan::Secured;
 use crate::proxy::http1::{Asked, Framing, Limits, ResponseHead, parse_response};
+use crate::proxy::tls::connect_check;
 use crate::proxy_header::{Form, write_own};
 
 /// Enough of an answer to read its status line.
@@ -22,6 +25,7 @@ pub(super) async fn probe(
     host: &str,
     kind: &CheckKind,
     send_proxy: Option<Form>,
+    secured: Option<&Secured>,
 ) -> Result<String, String> {
     let mut stream = TcpStream::connect(address)
         .await
@@ -34,16 +38,41 @@ pub(super) async fn probe(
         // There is no client: the connection is our own.
         write_own(form, &mut bytes);
     }
-    let CheckKind::Http(check) = kind else {
-        stream
-            .write_all(&bytes)
-            .await
-            .map_err(|error| format!("send: {error}"))?;
+    if let CheckKind::Http(check) = kind
+        && secured.is_none()
+    {
+        return ask(stream, bytes, check, host).await;
+    }
+    stream
+        .write_all(&bytes)
+        .await
+        .map_err(|error| format!("send: {error}"))?;
+    let Some(secured) = secured else {
         return Ok("connected".to_owned());
     };
+    let connecting = connect_check(stream, secured).await;
+    let stream = connecting.map_err(|reason| format!("handshake: {reason}"))?;
+    match kind {
+        CheckKind::Http(check) => ask(stream, Vec::new(), check, host).await,
+        CheckKind::Off | CheckKind::Tcp => Ok("connected by TLS".to_owned()),
+    }
+}
+
+/// Asks, with `first` in front of the request.
+async fn ask(
+    mut stream: impl AsyncRead + AsyncWrite + Unpin,
+    first: Vec<u8>,
+    check: &HttpCheck,
+    host: &str,
+) -> Result<String, String> {
+    let mut bytes = first;
     bytes.extend_from_slice(request(check, host).as_bytes());
     stream
         .write_all(&bytes)
+        .await
+        .map_err(|error| format!("send: {error}"))?;
+    stream
+        .flush()
         .await
         .map_err(|error| format!("send: {error}"))?;
     let answer = read_answer(&mut stream, check)
@@ -102,7 +131,10 @@ fn request(check: &HttpCheck, host: &str) -> String {
 }
 
 /// The status line, or all of the answer if its text counts.
-async fn read_answer(stream: &mut TcpStream, check: &HttpCheck) -> io::Result<Vec<u8>> {
+async fn read_answer(
+    stream: &mut (impl AsyncRead + Unpin),
+    check: &HttpCheck,
+) -> io::Result<Vec<u8>> {
     let wants_body = check.expect.iter().any(Expect::is_of_body);
     let mut answer = Vec::new();
     let mut chunk = [0; 4096];

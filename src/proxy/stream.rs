@@ -10,6 +10,7 @@ use std::net::SocketAddr;
 use std::pin::pin;
 use std::task::{Context, Poll, ready};
 
+use rustls_pki_types::CertificateDer;
 use tokio::net::TcpStream;
 
 use crate::proxy::buffers::READ_SIZE;
@@ -41,6 +42,11 @@ impl Stream {
         }
     }
 
+    /// The socket of a connection without a session; what was written to it is on its way.
+    pub(crate) fn into_socket(self) -> TcpStream {
+        self.socket
+    }
+
     pub(crate) fn is_tls(&self) -> bool {
         self.session.is_some()
     }
@@ -56,6 +62,18 @@ impl Stream {
         match &self.session {
             None => look(Details::default()),
             Some(session) => look(session.borrow().details()),
+        }
+    }
+
+    /// Shows the certificates that the client showed, leaf first; empty: none. `None`: it was not asked, or
+    /// there is no session.
+    pub(crate) fn with_client_chain<T>(
+        &self,
+        look: impl FnOnce(Option<&[CertificateDer<'static>]>) -> T,
+    ) -> T {
+        match &self.session {
+            None => look(None),
+            Some(session) => look(session.borrow().client_chain()),
         }
     }
 
@@ -148,7 +166,8 @@ impl Stream {
 
     /// The same, asked of the kernel: an end that arrived a moment ago is seen too.
     pub(crate) fn is_silent_now(&self) -> bool {
-        socket::is_silent_now(&self.socket) && self.is_silent()
+        // The session first: what the peer tells it alone, such as tickets, is no news.
+        self.is_silent() && socket::is_silent_now(&self.socket)
     }
 
     /// Does the work unless the peer resets its connection meanwhile. The end of what it sends is no
@@ -181,6 +200,18 @@ impl Stream {
             None => Poll::Ready(()),
             Some(session) => session.borrow_mut().poll_close(&self.socket, cx),
         }
+    }
+
+    /// As [`Stream::poll_end`] for who does not wait for it.
+    pub(crate) fn end_now(&self) {
+        if let Some(session) = &self.session {
+            session.borrow_mut().close_now(&self.socket);
+        }
+    }
+
+    /// With what words a peer broke off its session.
+    pub(crate) fn alert(&self) -> Option<rustls::AlertDescription> {
+        self.session.as_ref()?.borrow().alert()
     }
 }
 

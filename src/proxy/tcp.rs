@@ -1,22 +1,22 @@
 //! TCP services: an upstream is chosen when a connection comes, then bytes go both ways.
 
-use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::accesslog::Cause;
-use crate::balance::{Admission, InFlight, Member, Outcome, Tried, client_hash};
+use crate::balance::{Admission, InFlight, Outcome, Tried, client_hash};
 use crate::plan::Service;
 use crate::proxy::buffers::Input;
 use crate::proxy::known::Known;
 use crate::proxy::listen::Ends;
-use crate::proxy::send_proxy::header;
+use crate::proxy::send_proxy::{About, header};
 use crate::proxy::stream::Stream;
 use crate::proxy::timer::Deadline;
+use crate::proxy::tls::alert_reason;
 use crate::proxy::trace::Trace;
 use crate::proxy::tunnel::{Early, End, Lender, tunnel};
-use crate::proxy::upstream::{PAUSE, connect_member};
-use crate::proxy::worker::Counted;
+use crate::proxy::upstream::{PAUSE, Whom, connect};
+use crate::proxy::worker::{Counted, Worker};
 use crate::rules::{Edits, Verdict};
 
 /// Serves one connection to its end, by the service that has the port for itself.
@@ -91,19 +91,21 @@ pub(crate) async fn forward(
     let connect_timeout = timeouts.connect.unwrap_or(balancer.timeouts.connect);
     let client_id = client_hash(peer.ip());
     let server_name = Some(known.server_name).filter(|name| !name.is_empty());
-    let header = service
-        .config
-        .send_proxy
-        .map(|form| header(form, &client, ends, server_name, None));
-    let connecting = connect_any(
-        &service,
-        client_id,
-        header.as_deref(),
+    let header = service.config.send_proxy.map(|form| {
+        let about = About {
+            server_name,
+            ..About::default()
+        };
+        header(form, &client, ends, about)
+    });
+    let wanted = Wanted {
+        service: &service,
+        client: client_id,
+        header: header.as_deref(),
         retries,
-        connect_timeout,
-        &deadline,
-        &trace,
-    );
+        timeout: connect_timeout,
+    };
+    let connecting = wanted.connect_any(&worker, &deadline, &trace);
     let (upstream, in_flight, index) = match connecting.await {
         Ok(connected) => connected,
         Err(outcome) => {
@@ -134,6 +136,11 @@ pub(crate) async fn forward(
     )
     .await;
     drop(in_flight);
+    if ended.received == 0
+        && let Some(alert) = upstream.alert()
+    {
+        worker.note_no_handshake(&service, member, &alert_reason(alert));
+    }
     service.state.record(Outcome::Flow);
     trace.tunnelled(&ended);
     if trace.is_uneventful() {
@@ -148,61 +155,54 @@ pub(crate) async fn forward(
     }
 }
 
-/// Tries upstreams until one takes the connection, `retries` times after the first: others before
-/// the same again.
-async fn connect_any(
-    service: &Arc<Service>,
+/// A connection to some upstream.
+struct Wanted<'a> {
+    service: &'a Arc<Service>,
+    /// Of whom.
     client: u64,
-    header: Option<&[u8]>,
+    header: Option<&'a [u8]>,
     retries: u32,
     timeout: Duration,
-    deadline: &Deadline,
-    trace: &Trace,
-) -> Result<(Stream, InFlight, usize), Outcome> {
-    let mut tried = Tried::default();
-    let mut outcome = Outcome::TurnedAway;
-    for attempt in 0..=retries {
-        let Some(index) = service.pick(client, &tried) else {
-            break;
-        };
-        trace.picked(index);
-        if attempt > 0 {
-            trace.retried();
-        }
-        let member = &service.members[index];
-        let in_flight = InFlight::begin(&member.state);
-        match connect_announced(member, header, timeout, deadline).await {
-            Ok(stream) => return Ok((stream, in_flight, index)),
-            Err(error) => {
-                tracing::debug!(
-                    service = %service.config.name, upstream = %member.name, %error, "connect failed"
-                );
-                outcome = Outcome::UpstreamFailure;
-                tried.add(index);
-                if !service.has_untried(&tried) && attempt < retries {
-                    tried = Tried::default();
-                    deadline.sleep(PAUSE).await;
+}
+
+impl Wanted<'_> {
+    /// Tries upstreams until one takes the connection, `retries` times after the first: others before
+    /// the same again.
+    async fn connect_any(
+        self,
+        worker: &Worker,
+        deadline: &Deadline,
+        trace: &Trace,
+    ) -> Result<(Stream, InFlight, usize), Outcome> {
+        let service = self.service;
+        let mut tried = Tried::default();
+        let mut outcome = Outcome::TurnedAway;
+        for attempt in 0..=self.retries {
+            let Some(index) = service.pick(self.client, &tried) else {
+                break;
+            };
+            trace.picked(index);
+            if attempt > 0 {
+                trace.retried();
+            }
+            let in_flight = InFlight::begin(&service.members[index].state);
+            let whom = Whom {
+                service,
+                index,
+                header: self.header,
+            };
+            match connect(worker, whom, self.timeout, deadline).await {
+                Ok(stream) => return Ok((stream, in_flight, index)),
+                Err(_) => {
+                    outcome = Outcome::UpstreamFailure;
+                    tried.add(index);
+                    if !service.has_untried(&tried) && attempt < self.retries {
+                        tried = Tried::default();
+                        deadline.sleep(PAUSE).await;
+                    }
                 }
             }
         }
+        Err(outcome)
     }
-    Err(outcome)
-}
-
-/// Connects, and says first who the client is if there is a header. It is shorter than what a new
-/// socket takes at once.
-async fn connect_announced(
-    member: &Member,
-    header: Option<&[u8]>,
-    timeout: Duration,
-    deadline: &Deadline,
-) -> io::Result<Stream> {
-    let stream = connect_member(member, timeout, deadline).await?;
-    if let Some(header) = header {
-        deadline
-            .limit(timeout, stream.write_all(header))
-            .await
-            .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
-    }
-    Ok(stream)
 }

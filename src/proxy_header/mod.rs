@@ -144,6 +144,9 @@ pub struct Tls<'a> {
     /// As OpenSSL calls them: `TLSv1.3`, `TLS_AES_128_GCM_SHA256`.
     pub version: Option<&'a str>,
     pub cipher: Option<&'a str>,
+    /// The common name in the client's certificate, which was verified; `None`: it was asked for none, or showed
+    /// none.
+    pub client: Option<&'a str>,
 }
 
 /// Appends the header of a client's connection.

@@ -269,6 +269,7 @@ fn written_headers_are_byte_for_byte_those_of_the_specification() {
         tls: Some(Tls {
             version: Some("TLSv1.3"),
             cipher: Some("C"),
+            client: None,
         }),
     };
     let tlvs = [
@@ -279,6 +280,18 @@ fn written_headers_are_byte_for_byte_those_of_the_specification() {
         b"\x21\x00\x07TLSv1.3\x23\x00\x01C",
     ];
     assert_eq!(written(Form::V2Ssl, v4, &details), tcp4(&tlvs.concat()));
+    let known = Details {
+        tls: details.tls.map(|tls| Tls {
+            client: Some("anna"),
+            ..tls
+        }),
+        ..Details::default()
+    };
+    let tlvs = [
+        &b"\x20\x00\x1a\x07\x00\x00\x00\x00"[..],
+        b"\x21\x00\x07TLSv1.3\x22\x00\x04anna\x23\x00\x01C",
+    ];
+    assert_eq!(written(Form::V2Ssl, v4, &known), tcp4(&tlvs.concat()));
     // Version 2 alone says who, and no more.
     assert_eq!(written(Form::V2, v4, &details), tcp4(b""));
     let mut own = Vec::new();
@@ -381,7 +394,7 @@ proptest! {
             authority: Some(&name),
             alpn: Some(&alpn),
             unique_id: Some(id.as_bytes()),
-            tls: is_tls.then_some(Tls { version: Some("TLSv1.2"), cipher: None }),
+            tls: is_tls.then_some(Tls { version: Some("TLSv1.2"), ..Tls::default() }),
         };
         let mut out = Vec::new();
         write(Form::ALL[form], pair, &details, &mut out);

@@ -25,11 +25,14 @@ mod tlv {
     pub(super) const UNIQUE_ID: u8 = 0x05;
     pub(super) const SSL: u8 = 0x20;
     pub(super) const SSL_VERSION: u8 = 0x21;
+    pub(super) const SSL_CN: u8 = 0x22;
     pub(super) const SSL_CIPHER: u8 = 0x23;
 }
 
 /// In the value of [`tlv::SSL`]: the client came by TLS.
 const CLIENT_SSL: u8 = 0x01;
+/// It showed a certificate: on this connection, and so in its session.
+const CLIENT_CERT: u8 = 0x02 | 0x04;
 
 /// The longest text that is written. Names and ids are shorter by their own rules.
 const MOST_TEXT: usize = 255;
@@ -185,7 +188,7 @@ pub(super) fn write(pair: Pair, details: &Details<'_>, out: &mut Vec<u8>) {
     if let Some(tls) = &details.tls {
         put_ssl(tls, out);
     }
-    // At most five texts: it never comes near to what two bytes hold.
+    // At most six texts: it never comes near to what two bytes hold.
     let length = (out.len() - start - FIXED) as u16;
     out[start + 14..start + FIXED].copy_from_slice(&length.to_be_bytes());
 }
@@ -204,12 +207,16 @@ fn put(kind: u8, value: Option<&[u8]>, out: &mut Vec<u8>) {
 }
 
 fn put_ssl(tls: &Tls<'_>, out: &mut Vec<u8>) {
-    // Not zero: no certificate of the client's was verified.
-    const NOT_VERIFIED: [u8; 4] = 1u32.to_be_bytes();
+    // Zero is for a certificate of the client's that was verified.
+    let (client, verify) = match tls.client {
+        Some(_) => (CLIENT_SSL | CLIENT_CERT, 0u32),
+        None => (CLIENT_SSL, 1),
+    };
     let start = out.len();
-    out.extend([tlv::SSL, 0, 0, CLIENT_SSL]);
-    out.extend(NOT_VERIFIED);
+    out.extend([tlv::SSL, 0, 0, client]);
+    out.extend(verify.to_be_bytes());
     put(tlv::SSL_VERSION, tls.version.map(str::as_bytes), out);
+    put(tlv::SSL_CN, tls.client.map(str::as_bytes), out);
     put(tlv::SSL_CIPHER, tls.cipher.map(str::as_bytes), out);
     let length = (out.len() - start - 3) as u16;
     out[start + 1..start + 3].copy_from_slice(&length.to_be_bytes());

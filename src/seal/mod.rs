@@ -43,6 +43,8 @@ pub enum Place<'a> {
     Keys(&'a str),
     /// A unit of the saved config.
     Saved(&'a str),
+    /// The keys of session tickets, beside the key tree.
+    Tickets,
 }
 
 /// The keys of a key file, the newest first. Cheap to clone. Without any, nothing can be sealed or opened.
@@ -210,6 +212,7 @@ impl Place<'_> {
     fn name(&self) -> &str {
         match self {
             Self::Keys(name) | Self::Saved(name) => name,
+            Self::Tickets => "tickets",
         }
     }
 
@@ -218,6 +221,7 @@ impl Place<'_> {
         let kind = match self {
             Self::Keys(_) => "keys",
             Self::Saved(_) => "saved",
+            Self::Tickets => "tickets",
         };
         format!("pointsman sealed {FORM} {kind}\0{}", self.name()).into_bytes()
     }
@@ -225,7 +229,7 @@ impl Place<'_> {
     /// For itself, and for every directory that it is in.
     fn all_bounds(&self) -> Vec<Vec<u8>> {
         match self {
-            Self::Saved(_) => vec![self.bound()],
+            Self::Saved(_) | Self::Tickets => vec![self.bound()],
             Self::Keys(key) => {
                 let slashes = key.rmatch_indices('/').map(|(at, _)| &key[..=at]);
                 let places = std::iter::once(*key).chain(slashes).chain([""]);

@@ -4,26 +4,17 @@
 /// first). What stands behind the last key is a bundle without one if there is PEM in it, and passed
 /// over if not. A text without PEM is one bundle, so that it is refused and not overlooked; a blank one is none.
 pub fn bundles(text: &str) -> Vec<&str> {
-    let mut cuts = Vec::new();
-    let is_key = |line: &str, word: &str| {
-        let line = line.trim();
-        line.starts_with(word) && line.trim_end_matches('-').ends_with("PRIVATE KEY")
-    };
-    let first = text.lines().find(|line| line.trim().starts_with(BEGIN));
-    let key_is_first = first.is_some_and(|line| is_key(line, BEGIN));
-    let mut at = 0;
-    for line in text.split_inclusive('\n') {
-        if key_is_first && is_key(line, BEGIN) {
-            cuts.push(at);
-        }
-        at += line.len();
-        if !key_is_first && is_key(line, END) {
-            cuts.push(at);
-        }
-    }
+    let marks: Vec<_> = marks(text).collect();
+    let key_is_first = marks.first().is_some_and(|mark| mark.is_of_key);
+    let cuts = marks.iter().filter(|mark| mark.is_of_key);
+    let cuts = cuts.filter_map(|mark| match (key_is_first, mark.begins) {
+        (true, true) => Some(mark.from),
+        (false, false) => Some(line_end(text, mark.to)),
+        _ => None,
+    });
     let mut found: Vec<&str> = Vec::new();
     let mut from = 0;
-    for to in cuts.into_iter().chain([text.len()]) {
+    for to in cuts.chain([text.len()]) {
         let part = &text[from..to];
         from = to;
         if part.contains(BEGIN) {
@@ -38,6 +29,44 @@ pub fn bundles(text: &str) -> Vec<&str> {
 
 const BEGIN: &str = "-----BEGIN ";
 const END: &str = "-----END ";
+const DASHES: &str = "-----";
+
+/// Where a block begins or ends.
+struct Mark {
+    from: usize,
+    to: usize,
+    begins: bool,
+    is_of_key: bool,
+}
+
+/// Wherever they stand: variables often lost their line breaks on the way.
+fn marks(text: &str) -> impl Iterator<Item = Mark> {
+    text.match_indices(DASHES).filter_map(move |(from, _)| {
+        let rest = &text[from..];
+        let (begins, rest) = match rest.strip_prefix(BEGIN) {
+            Some(rest) => (true, rest),
+            None => (false, rest.strip_prefix(END)?),
+        };
+        let (label, _) = rest.split_once(DASHES)?;
+        let to = text.len() - rest.len() + label.len() + DASHES.len();
+        let is_of_key = label.ends_with("PRIVATE KEY") && !label.contains('\n');
+        Some(Mark {
+            from,
+            to,
+            begins,
+            is_of_key,
+        })
+    })
+}
+
+/// Behind the line break that comes next, if there is nothing before it.
+fn line_end(text: &str, at: usize) -> usize {
+    let rest = &text[at..];
+    match rest.find(|c: char| !c.is_whitespace() || c == '\n') {
+        Some(to) if rest[to..].starts_with('\n') => at + to + 1,
+        _ => at,
+    }
+}
 
 #[cfg(test)]
 mod tests {
@@ -58,6 +87,11 @@ mod tests {
                 })
                 .collect();
             assert_eq!(bundles(&each.concat()), each);
+            let flat: Vec<_> = each.iter().map(|part| part.replace('\n', " ")).collect();
+            let cut = flat.concat();
+            let cut: Vec<_> = bundles(&cut).into_iter().map(str::trim).collect();
+            let expected: Vec<_> = flat.iter().map(|part| part.trim()).collect();
+            assert_eq!(cut, expected, "without line breaks");
             let crlf: Vec<_> = each.iter().map(|part| part.replace('\n', "\r\n")).collect();
             assert_eq!(bundles(&crlf.concat()), crlf);
         };

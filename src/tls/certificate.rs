@@ -30,7 +30,16 @@ pub struct Certificate {
     /// Of all certificates in the order in which they are sent.
     bundle: [u8; 32],
     key: Arc<CertifiedKey>,
+    #[cfg(feature = "legacy-tls")]
+    legacy: super::legacy::Lazy,
     warnings: Vec<Problem>,
+}
+
+/// What a bundle is for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Purpose {
+    Serving,
+    Shown,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +57,16 @@ impl Certificate {
     /// Cost: the text once, a parse of each certificate, and what the engine does to check a key, which
     /// is the most of it.
     pub fn read(pem: &str) -> Result<Self, Vec<Problem>> {
+        Self::read_for(pem, Purpose::Serving)
+    }
+
+    /// Reads one that is shown to those whom we connect to. Whose names are in it is for them to judge:
+    /// it may have none.
+    pub fn read_shown(pem: &str) -> Result<Self, Vec<Problem>> {
+        Self::read_for(pem, Purpose::Shown)
+    }
+
+    fn read_for(pem: &str, purpose: Purpose) -> Result<Self, Vec<Problem>> {
         if pem.len() > BUNDLE_BYTES {
             return Err(vec![Problem::new(
                 "too-big",
@@ -58,11 +77,7 @@ impl Certificate {
             )]);
         }
         let (blocks, mut problems) = pem::blocks(pem);
-        let is_certificate = |block: &&Block<'_>| {
-            let labels = ["CERTIFICATE", "X509 CERTIFICATE", "TRUSTED CERTIFICATE"];
-            labels.contains(&block.label)
-        };
-        let certificates: Vec<_> = blocks.iter().filter(is_certificate).collect();
+        let certificates: Vec<_> = blocks.iter().filter(|b| b.is_certificate()).collect();
         let keys: Vec<_> = blocks.iter().filter(|b| key::is_key(b.label)).collect();
         if certificates.len() > CERTIFICATES {
             problems.push(Problem::new(
@@ -92,31 +107,21 @@ impl Certificate {
             ));
         }
         let ders = decoded(&certificates, &mut problems);
-        let mut links = Vec::new();
-        for (line, der) in &ders {
-            match X509Certificate::from_der(der) {
-                Ok((_, parsed)) => links.push(Link {
-                    parsed,
-                    line: *line,
-                }),
-                Err(_) => problems.push(Problem::new(
-                    "bad-certificate",
-                    format!("has a certificate at line {line} that is broken"),
-                    "copy the whole file again, as it is",
-                )),
-            }
-        }
+        let links = parsed(&ders, &mut problems);
         let Some(key) = key.filter(|_| problems.is_empty()) else {
             return Err(problems);
         };
-        Self::new(&links, key).map_err(|problem| vec![problem])
+        Self::new(&links, key, purpose).map_err(|problem| vec![problem])
     }
 
-    fn new(links: &[Link<'_>], key: PrivateKey) -> Result<Self, Problem> {
+    fn new(links: &[Link<'_>], key: PrivateKey, purpose: Purpose) -> Result<Self, Problem> {
         let mut warnings = Vec::new();
         let order = chain::order(links, &key, &mut warnings)?;
         let leaf = &links[order[0]].parsed;
-        let names = name::names(leaf, &mut warnings)?;
+        let names = match purpose {
+            Purpose::Serving => name::names(leaf, &mut warnings)?,
+            Purpose::Shown => Vec::new(),
+        };
         let sent: Vec<_> = order
             .iter()
             .map(|at| CertificateDer::from(links[*at].parsed.as_raw().to_vec()))
@@ -138,12 +143,14 @@ impl Certificate {
             fingerprint: bytes(&digest(&SHA256, &sent[0])),
             bundle: bytes(&bundle.finish()),
             key: Arc::new(CertifiedKey::new(sent, key.signer)),
+            #[cfg(feature = "legacy-tls")]
+            legacy: super::legacy::Lazy::new(key.der),
             warnings,
         })
     }
 
     /// What it is good for, in its own order, lowercase: `www.example.com`, `*.example.com`, `10.0.0.1`.
-    /// Never empty.
+    /// Empty only for one that was read to be shown.
     pub fn names(&self) -> &[Box<str>] {
         &self.names
     }
@@ -183,6 +190,12 @@ impl Certificate {
     /// What a handshake needs: the chain as it is sent, and the signer.
     pub fn key(&self) -> &Arc<CertifiedKey> {
         &self.key
+    }
+
+    /// The same for OpenSSL. Made at the first call, some hundred microseconds.
+    #[cfg(feature = "legacy-tls")]
+    pub fn for_openssl(&self) -> Result<&super::legacy::Chain, openssl::error::ErrorStack> {
+        self.legacy.get(&self.key.cert)
     }
 
     /// What is worth telling about it.
@@ -257,7 +270,7 @@ fn one_key(keys: &[&Block<'_>]) -> Result<PrivateKey, Problem> {
 }
 
 /// The content of each block once: the same certificate twice is no second one.
-fn decoded(blocks: &[&Block<'_>], problems: &mut Vec<Problem>) -> Vec<(usize, Vec<u8>)> {
+pub(super) fn decoded(blocks: &[&Block<'_>], problems: &mut Vec<Problem>) -> Vec<(usize, Vec<u8>)> {
     let mut ders: Vec<(usize, Vec<u8>)> = Vec::new();
     for block in blocks {
         match block.decode() {
@@ -269,6 +282,31 @@ fn decoded(blocks: &[&Block<'_>], problems: &mut Vec<Problem>) -> Vec<(usize, Ve
     ders
 }
 
+pub(super) fn parsed<'d>(
+    ders: &'d [(usize, Vec<u8>)],
+    problems: &mut Vec<Problem>,
+) -> Vec<Link<'d>> {
+    let mut links = Vec::new();
+    for (line, der) in ders {
+        match X509Certificate::from_der(der) {
+            Ok((_, parsed)) => links.push(Link {
+                parsed,
+                line: *line,
+            }),
+            Err(_) => problems.push(broken(*line)),
+        }
+    }
+    links
+}
+
+pub(super) fn broken(line: usize) -> Problem {
+    Problem::new(
+        "bad-certificate",
+        format!("has a certificate at line {line} that is broken"),
+        "copy the whole file again, as it is",
+    )
+}
+
 /// A time in seconds since 1970 as RFC 3339 in UTC.
 pub fn time_text(seconds: i64) -> String {
     match jiff::Timestamp::from_second(seconds) {
@@ -278,7 +316,7 @@ pub fn time_text(seconds: i64) -> String {
 }
 
 /// A name as its certificate has it, cut where nobody reads on.
-fn shown(name: &x509_parser::x509::X509Name<'_>) -> String {
+pub(super) fn shown(name: &x509_parser::x509::X509Name<'_>) -> String {
     const SHOWN: usize = 200;
     let text = name.to_string();
     match text.char_indices().nth(SHOWN) {
@@ -287,13 +325,13 @@ fn shown(name: &x509_parser::x509::X509Name<'_>) -> String {
     }
 }
 
-fn bytes(digest: &digest::Digest) -> [u8; 32] {
+pub(super) fn bytes(digest: &digest::Digest) -> [u8; 32] {
     let mut bytes = [0; 32];
     // SHA-256 has 32 of them.
     bytes.copy_from_slice(digest.as_ref());
     bytes
 }
 
-fn hex(bytes: &[u8]) -> String {
+pub(super) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

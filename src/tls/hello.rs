@@ -4,6 +4,11 @@
 //! again, and says what is wrong with it. It may come in any number of segments and records: with
 //! post-quantum keys it is longer than a segment as a rule.
 
+use rustls::SignatureScheme;
+use rustls::sign::SigningKey;
+
+use super::suites::{Cipher, Suite, Suites};
+
 /// The longest hello, and with the heads of its records, that is waited for. Browsers send two
 /// kilobytes.
 pub const HELLO_BYTES: usize = 16 * 1024;
@@ -11,12 +16,64 @@ pub const HELLO_BYTES: usize = 16 * 1024;
 const HANDSHAKE: u8 = 22;
 const CLIENT_HELLO: u8 = 1;
 const SERVER_NAME: u16 = 0;
+const SUPPORTED_GROUPS: u16 = 10;
+const SIGNATURE_ALGORITHMS: u16 = 13;
+const SUPPORTED_VERSIONS: u16 = 43;
 const HOST_NAME: u8 = 0;
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Hello {
     /// In lower case, without a last dot.
     pub server_name: Option<Box<str>>,
+    /// Of those that anybody could serve here.
+    pub suites: Suites,
+    /// The first of them is ChaCha20: the client has no AES in its hardware.
+    pub prefers_chacha: bool,
+    pub offers_tls12: bool,
+    pub offers_tls13: bool,
+    /// It names a curve for ECDHE that everybody has here.
+    pub has_curve: bool,
+    /// With which it takes signatures.
+    pub schemes: Schemes,
+}
+
+/// Signature schemes that certificates here can have to do with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Schemes(u16);
+
+impl Schemes {
+    const KNOWN: [SignatureScheme; 10] = [
+        SignatureScheme::RSA_PKCS1_SHA256,
+        SignatureScheme::RSA_PKCS1_SHA384,
+        SignatureScheme::RSA_PKCS1_SHA512,
+        SignatureScheme::RSA_PSS_SHA256,
+        SignatureScheme::RSA_PSS_SHA384,
+        SignatureScheme::RSA_PSS_SHA512,
+        SignatureScheme::ECDSA_NISTP256_SHA256,
+        SignatureScheme::ECDSA_NISTP384_SHA384,
+        SignatureScheme::ECDSA_NISTP521_SHA512,
+        SignatureScheme::ED25519,
+    ];
+
+    /// Whether the key can sign with one of them.
+    pub fn fit(self, key: &dyn SigningKey) -> bool {
+        let known = Self::KNOWN.iter().enumerate();
+        known
+            .filter(|(at, _)| self.0 & 1 << at != 0)
+            .any(|(_, scheme)| key.choose_scheme(&[*scheme]).is_some())
+    }
+
+    #[cfg(all(test, feature = "legacy-tls"))]
+    pub(crate) fn all() -> Self {
+        Self(u16::MAX)
+    }
+
+    fn add(&mut self, code: u16) {
+        let known = Self::KNOWN.iter();
+        for (at, _) in known.enumerate().filter(|(_, s)| u16::from(**s) == code) {
+            self.0 |= 1 << at;
+        }
+    }
 }
 
 /// It is no hello, or none that is read here.
@@ -87,15 +144,23 @@ fn whole(message: &[u8]) -> Result<Option<&[u8]>, NoHello> {
 fn parse(body: &[u8]) -> Result<Hello, NoHello> {
     const SHORT: NoHello = NoHello("it ends early");
     let mut rest = Bytes(body);
-    // Version and random.
-    rest.take(2 + 32).ok_or(SHORT)?;
+    let version = rest.u16().ok_or(SHORT)?;
+    // Random, and a session.
+    rest.take(32).ok_or(SHORT)?;
     rest.list8().ok_or(SHORT)?;
     let suites = rest.list16().ok_or(SHORT)?;
     if suites.is_empty() || suites.len() % 2 != 0 {
         return Err(NoHello("it offers no suites"));
     }
     rest.list8().ok_or(SHORT)?;
-    let mut hello = Hello::default();
+    let mut hello = Hello {
+        suites: codes(suites).fold(Suites::NONE, Suites::with),
+        prefers_chacha: codes(suites)
+            .find_map(Suite::of_code)
+            .is_some_and(|first| first.cipher == Cipher::ChaCha20),
+        offers_tls12: version >= TLS12,
+        ..Hello::default()
+    };
     if rest.0.is_empty() {
         return Ok(hello);
     }
@@ -112,9 +177,44 @@ fn parse(body: &[u8]) -> Result<Hello, NoHello> {
                 return Err(NoHello("it asks for two names"));
             }
             hello.server_name = server_name(extension)?;
+        } else {
+            hello.note(kind, extension);
         }
     }
     Ok(hello)
+}
+
+impl Hello {
+    /// What an extension says, if it is whole: whoever answers tells what is wrong with it.
+    fn note(&mut self, kind: u16, extension: &[u8]) {
+        let mut rest = Bytes(extension);
+        match kind {
+            SUPPORTED_VERSIONS => {
+                let versions = rest.list8().unwrap_or_default();
+                self.offers_tls12 = codes(versions).any(|version| version == TLS12);
+                self.offers_tls13 = codes(versions).any(|version| version == TLS13);
+            }
+            SUPPORTED_GROUPS => {
+                let groups = rest.list16().unwrap_or_default();
+                self.has_curve = codes(groups).any(|group| CURVES.contains(&group));
+            }
+            SIGNATURE_ALGORITHMS => {
+                codes(rest.list16().unwrap_or_default()).for_each(|code| self.schemes.add(code));
+            }
+            _ => {}
+        }
+    }
+}
+
+const TLS12: u16 = 0x0303;
+const TLS13: u16 = 0x0304;
+
+/// P-256, P-384, X25519.
+const CURVES: [u16; 3] = [23, 24, 29];
+
+fn codes(bytes: &[u8]) -> impl Iterator<Item = u16> {
+    let pairs = bytes.chunks_exact(2);
+    pairs.map(|pair| u16::from_be_bytes([pair[0], pair[1]]))
 }
 
 /// RFC 6066, 3: a list with one name of the one kind there is.
@@ -191,14 +291,19 @@ mod tests {
         bytes
     }
 
-    fn read(bytes: &[u8]) -> Result<Option<Hello>, NoHello> {
-        Reader::default().read(bytes)
+    /// Whom it asks for.
+    fn read(bytes: &[u8]) -> Result<Option<Asked>, NoHello> {
+        asked(Reader::default().read(bytes))
     }
 
-    fn asks_for(name: &str) -> Result<Option<Hello>, NoHello> {
-        Ok(Some(Hello {
-            server_name: Some(name.into()),
-        }))
+    type Asked = Option<Box<str>>;
+
+    fn asked(read: Result<Option<Hello>, NoHello>) -> Result<Option<Asked>, NoHello> {
+        read.map(|hello| hello.map(|hello| hello.server_name))
+    }
+
+    fn asks_for(name: &str) -> Result<Option<Asked>, NoHello> {
+        Ok(Some(Some(name.into())))
     }
 
     /// The same message in records of at most `size` bytes.
@@ -249,7 +354,7 @@ mod tests {
             for end in 0..bytes.len() {
                 assert_eq!(reader.read(&bytes[..end]), Ok(None), "{end}");
             }
-            assert_eq!(reader.read(&bytes), asks_for("www.example.com"));
+            assert_eq!(asked(reader.read(&bytes)), asks_for("www.example.com"));
         }
         // What comes behind it is not looked at.
         assert_eq!(
@@ -260,14 +365,35 @@ mod tests {
 
     #[test]
     fn a_hello_may_ask_for_nobody() {
-        assert_eq!(read(&real("127.0.0.1")), Ok(Some(Hello::default())));
-        assert_eq!(read(&made(b"")), Ok(Some(Hello::default())));
+        assert_eq!(read(&real("127.0.0.1")), Ok(Some(None)));
+        assert_eq!(read(&made(b"")), Ok(Some(None)));
         let mut without = made(b"");
         let end = without.len() - 2;
         without.truncate(end);
         without[4] -= 2;
         without[8] -= 2;
-        assert_eq!(read(&without), Ok(Some(Hello::default())));
+        assert_eq!(read(&without), Ok(Some(None)));
+    }
+
+    #[test]
+    fn what_it_offers_is_read() {
+        let hello = |bytes: &[u8]| Reader::default().read(bytes).unwrap().unwrap();
+        let modern = hello(&real("a.test"));
+        assert_eq!(modern.suites, Suites::strict());
+        assert!(modern.offers_tls12 && modern.offers_tls13 && modern.has_curve);
+        assert_eq!(modern.schemes.0, 0x3ff);
+        let old = hello(&made(b""));
+        assert_eq!(old.suites.names(" "), "TLS_AES_128_GCM_SHA256");
+        assert!(old.offers_tls12 && !old.offers_tls13 && !old.has_curve);
+        let extended = hello(&made(
+            b"\0\x2b\0\x03\x02\x03\x02\0\x0a\0\x04\0\x02\0\x19\0\x0d\0\x06\0\x04\x02\x01\x04\x01",
+        ));
+        assert!(!extended.offers_tls12 && !extended.offers_tls13 && !extended.has_curve);
+        assert_eq!(extended.schemes, Schemes(1));
+        // Half an extension says nothing.
+        let broken = hello(&made(b"\0\x0a\0\x02\0\x17\0\x0d\0\x01\x09\0\x2b\0\0"));
+        assert!(!broken.has_curve && !broken.offers_tls12);
+        assert_eq!(broken.schemes, Schemes::default());
     }
 
     #[test]

@@ -56,6 +56,9 @@ pub(super) struct PrivateKey {
     pub(super) signer: Arc<dyn SigningKey>,
     /// As certificates have it, with its algorithm.
     pub(super) public: Vec<u8>,
+    /// A signer does not give it away again, and OpenSSL needs it.
+    #[cfg(feature = "legacy-tls")]
+    pub(super) der: PrivateKeyDer<'static>,
 }
 
 const TAKEN: &str = "RSA from 2048 bits on, ECDSA on P-256, P-384 or P-521, and Ed25519 are taken";
@@ -129,6 +132,8 @@ pub(super) fn read(block: &Block<'_>) -> Result<PrivateKey, Problem> {
         kind,
         signer,
         public,
+        #[cfg(feature = "legacy-tls")]
+        der,
     })
 }
 

@@ -38,6 +38,10 @@ impl fmt::Debug for Block<'_> {
 }
 
 impl Block<'_> {
+    pub(super) fn is_certificate(&self) -> bool {
+        ["CERTIFICATE", "X509 CERTIFICATE", "TRUSTED CERTIFICATE"].contains(&self.label)
+    }
+
     /// Whether it is a key that OpenSSL's old tools encrypted: a header says so.
     pub(super) fn is_encrypted(&self) -> bool {
         self.label == "ENCRYPTED PRIVATE KEY"

@@ -121,34 +121,34 @@ impl ResolvesServerCert for Only {
     }
 }
 
-/// Takes one certificate and no other, and looks at its signatures itself: the engine's own way wants
-/// a certificate of the third version, and old ones are served all the same.
+/// Takes one certificate and no other, and looks at its signatures itself: certificates of the first
+/// version are served all the same.
 #[derive(Debug)]
 struct This {
     leaf: CertificateDer<'static>,
     algorithms: WebPkiSupportedAlgorithms,
 }
 
-impl This {
-    fn verify(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        let (_, parsed) = X509Certificate::from_der(cert)
-            .map_err(|_| Error::General("the leaf cannot be read".into()))?;
-        let key = &parsed.public_key().subject_public_key.data;
-        let mut known = self.algorithms.mapping.iter();
-        let algorithms = known.find(|(scheme, _)| *scheme == signed.scheme);
-        let is_good = algorithms.is_some_and(|(_, algorithms)| {
-            let mut algorithms = algorithms.iter();
-            algorithms.any(|a| a.verify_signature(key, message, signed.signature()).is_ok())
-        });
-        match is_good {
-            true => Ok(HandshakeSignatureValid::assertion()),
-            false => Err(Error::General("the key's signature is wrong".into())),
-        }
+/// Whether `signed` is the signature of the key in `cert`. The engine's own way wants a certificate of the
+/// third version, and old ones are about.
+pub fn verify_signature(
+    algorithms: &WebPkiSupportedAlgorithms,
+    message: &[u8],
+    cert: &CertificateDer<'_>,
+    signed: &DigitallySignedStruct,
+) -> Result<HandshakeSignatureValid, Error> {
+    let (_, parsed) = X509Certificate::from_der(cert)
+        .map_err(|_| Error::General("the leaf cannot be read".into()))?;
+    let key = &parsed.public_key().subject_public_key.data;
+    let mut known = algorithms.mapping.iter();
+    let algorithms = known.find(|(scheme, _)| *scheme == signed.scheme);
+    let is_good = algorithms.is_some_and(|(_, algorithms)| {
+        let mut algorithms = algorithms.iter();
+        algorithms.any(|a| a.verify_signature(key, message, signed.signature()).is_ok())
+    });
+    match is_good {
+        true => Ok(HandshakeSignatureValid::assertion()),
+        false => Err(Error::General("the key's signature is wrong".into())),
     }
 }
 
@@ -173,7 +173,7 @@ impl ServerCertVerifier for This {
         cert: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.verify(message, cert, signed)
+        verify_signature(&self.algorithms, message, cert, signed)
     }
 
     fn verify_tls13_signature(
@@ -182,7 +182,7 @@ impl ServerCertVerifier for This {
         cert: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.verify(message, cert, signed)
+        verify_signature(&self.algorithms, message, cert, signed)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {

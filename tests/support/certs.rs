@@ -58,8 +58,12 @@ impl Authority {
     }
 
     pub fn sign(&self, leaf: &Leaf) -> Bundle {
-        let key = leaf.key();
-        let cert = leaf.params().signed_by(&key, &self.issuer);
+        self.sign_for(leaf, &leaf.key())
+    }
+
+    /// For a key that others may have too: making one is what costs most.
+    pub fn sign_for(&self, leaf: &Leaf, key: &KeyPair) -> Bundle {
+        let cert = leaf.params().signed_by(key, &self.issuer);
         Bundle {
             cert: cert.expect("a certificate").pem(),
             chain: self.above.clone(),
@@ -125,7 +129,7 @@ impl Leaf {
         }
     }
 
-    fn key(&self) -> KeyPair {
+    pub fn key(&self) -> KeyPair {
         let key = match self.is_rsa {
             true => KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, RsaKeySize::_2048),
             false => KeyPair::generate(),

@@ -9,12 +9,16 @@
 
 pub mod certs;
 pub mod client;
+pub mod dns;
+pub mod door;
+pub mod engine;
 pub mod etcd;
 pub mod load;
 pub mod message;
 pub mod origin;
 pub mod pointsman;
 pub mod relay;
+pub mod s_client;
 pub mod tls;
 pub mod town;
 pub mod transport;

@@ -61,9 +61,24 @@ impl Origin {
         Self::answering(ok(text))
     }
 
+    /// The same at an address of its own.
+    pub fn saying_at(at: SocketAddr, text: &str) -> Self {
+        let bytes = ok(text);
+        Self::at(at, move |conn| {
+            while conn.request().is_some() {
+                conn.send(&bytes);
+            }
+        })
+    }
+
     /// Runs `script` for each connection; it is closed when the script returns.
     pub fn scripted(script: impl Fn(&mut Conn) + Send + Sync + 'static) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("bind");
+        Self::at("127.0.0.1:0".parse().expect("an address"), script)
+    }
+
+    /// The same at an address of its own.
+    pub fn at(at: SocketAddr, script: impl Fn(&mut Conn) + Send + Sync + 'static) -> Self {
+        let listener = TcpListener::bind(at).expect("bind");
         let addr = listener
             .local_addr()
             .expect("a bound socket has an address");

@@ -30,6 +30,8 @@ pub struct Tls {
     versions: Vec<&'static SupportedProtocolVersion>,
     provider: CryptoProvider,
     alpn: Vec<Vec<u8>>,
+    /// What is shown to who asks.
+    shows: Option<Bundle>,
     /// Where one configuration, and the tickets in it, serves all connections.
     kept: Option<Arc<OnceLock<Arc<ClientConfig>>>>,
     /// What is sent before the handshake.
@@ -67,6 +69,7 @@ impl Tls {
             versions: ALL_VERSIONS.to_vec(),
             provider: aws_lc_rs::default_provider(),
             alpn: Vec::new(),
+            shows: None,
             kept: None,
             announced: Vec::new(),
         }
@@ -85,6 +88,12 @@ impl Tls {
 
     pub fn alpn(mut self, protocols: &[&str]) -> Self {
         self.alpn = protocols.iter().map(|p| p.as_bytes().to_vec()).collect();
+        self
+    }
+
+    /// Shows this certificate to who asks for one.
+    pub fn showing(mut self, bundle: &Bundle) -> Self {
+        self.shows = Some(bundle.clone());
         self
     }
 
@@ -117,7 +126,14 @@ impl Tls {
                 .dangerous()
                 .with_custom_certificate_verifier(Arc::new(Careless)),
         };
-        let mut config = builder.with_no_client_auth();
+        let mut config = match &self.shows {
+            None => builder.with_no_client_auth(),
+            Some(bundle) => {
+                let (chain, key) = chain_and_key(bundle);
+                let config = builder.with_client_auth_cert(chain, key);
+                config.expect("a certificate and its key")
+            }
+        };
         config.alpn_protocols = self.alpn.clone();
         config.resumption = match self.kept {
             Some(_) => Resumption::in_memory_sessions(8),
@@ -201,10 +217,7 @@ async fn relay(
 
 /// An address where TLS ends, by `bundle`, in front of `origin`.
 pub fn ended_before(origin: SocketAddr, bundle: &Bundle) -> SocketAddr {
-    let certs = CertificateDer::pem_slice_iter(bundle.pem().as_bytes())
-        .collect::<Result<Vec<_>, _>>()
-        .expect("certificates");
-    let key = PrivateKeyDer::from_pem_slice(bundle.key.as_bytes()).expect("a key");
+    let (certs, key) = chain_and_key(bundle);
     let config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
         .with_safe_default_protocol_versions()
         .expect("versions")
@@ -216,6 +229,14 @@ pub fn ended_before(origin: SocketAddr, bundle: &Bundle) -> SocketAddr {
     let addr = door.local_addr().expect("an address");
     std::thread::spawn(move || runtime().block_on(end_tls(door, Arc::new(config), origin)));
     addr
+}
+
+fn chain_and_key(bundle: &Bundle) -> (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>) {
+    let pem = bundle.pem();
+    let chain = CertificateDer::pem_slice_iter(pem.as_bytes());
+    let chain = chain.collect::<Result<_, _>>().expect("certificates");
+    let key = PrivateKeyDer::from_pem_slice(bundle.key.as_bytes()).expect("a key");
+    (chain, key)
 }
 
 async fn end_tls(door: TcpListener, config: Arc<ServerConfig>, origin: SocketAddr) {

@@ -1,13 +1,15 @@
 //! What a backend says of itself: servers, balancing, checks, waits, rules.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::net::ToSocketAddrs;
 
 use super::Imported;
 use super::condition::{Acls, split};
 use super::file::{Kind, Line, Section};
+use super::server_tls::ServerTls;
 use super::translate::{File, custom, error_file, is_said_anyway, key_name};
 use crate::config::haproxy::Scope;
+use crate::config::{self, Address};
 
 /// The servers of a backend as upstreams.
 #[derive(Default)]
@@ -17,6 +19,7 @@ pub(super) struct Servers {
     pub(super) keys: BTreeMap<&'static str, String>,
     /// Of the first server, once there is one.
     send_proxy: Option<Option<&'static str>>,
+    tls: Option<ServerTls>,
 }
 
 /// What the options of one server, or of `default-server`, say.
@@ -25,8 +28,11 @@ struct Options {
     is_checked: bool,
     weight: Option<String>,
     cookie: Option<String>,
+    /// Whether a name is asked for again and again.
+    is_resolved: bool,
     /// A value of the key `send_proxy`.
     send_proxy: Option<&'static str>,
+    tls: ServerTls,
     /// `health_check_*` keys.
     checks: BTreeMap<&'static str, String>,
 }
@@ -45,11 +51,23 @@ impl Servers {
             options(line, line.rest(1), &mut defaults, imported);
         }
         let (mut checked, mut unchecked) = (0, 0);
-        for line in section.all("server") {
+        let lines = section.lines.iter().filter_map(one_server);
+        for line in lines {
+            let line = &*line;
             let mut own = defaults.clone();
-            let fits = options(line, line.rest(3), &mut own, imported);
+            let mut fits = options(line, line.rest(3), &mut own, imported);
+            if fits && own.tls.checks_alone() {
+                imported.left(
+                    line.number,
+                    format!(
+                        "server {} is left out: check-ssl without ssl is not carried over",
+                        line.word(1)
+                    ),
+                );
+                fits = false;
+            }
             let name = servers.name(line, own.cookie.as_deref(), imported);
-            let Some(address) = address(line, imported).filter(|_| fits) else {
+            let Some(address) = address(line, &own, imported).filter(|_| fits) else {
                 continue;
             };
             // One that does not read headers would take them for a request, and the other way round.
@@ -62,6 +80,26 @@ impl Servers {
                     ),
                 );
                 continue;
+            }
+            let is_first = servers.tls.is_none();
+            if !servers
+                .tls
+                .get_or_insert_with(|| own.tls.clone())
+                .is_like(&own.tls)
+            {
+                imported.left(
+                    line.number,
+                    format!(
+                        "server {} is left out: all of a service are spoken to by the same TLS, or none",
+                        line.word(1)
+                    ),
+                );
+                continue;
+            }
+            let has_port = own.checks.contains_key("health_check_port");
+            own.tls.tell_left(line, has_port, imported);
+            if is_first {
+                own.tls.carry(line, &mut servers.keys, imported);
             }
             match own.is_checked {
                 true => checked += 1,
@@ -79,6 +117,13 @@ impl Servers {
                 }
             }
             let address = match own.weight {
+                Some(weight) if address.starts_with("srv:") && weight != "0" => {
+                    imported.left(
+                        line.number,
+                        format!("weight {weight} is not carried over: SRV records have their own"),
+                    );
+                    address
+                }
                 Some(weight) if weight != "1" => format!("{address} weight={weight}"),
                 _ => address,
             };
@@ -129,6 +174,9 @@ impl Servers {
 fn options(line: &Line, words: &[String], options: &mut Options, imported: &mut Imported) -> bool {
     let mut words = words.iter().map(String::as_str);
     while let Some(word) = words.next() {
+        if options.tls.read(word, &mut words) {
+            continue;
+        }
         let mut value = || words.next().unwrap_or_default().to_owned();
         match word {
             "check" => options.is_checked = true,
@@ -142,13 +190,17 @@ fn options(line: &Line, words: &[String], options: &mut Options, imported: &mut 
             "disabled" => options.weight = Some("0".to_owned()),
             "enabled" => {}
             "id" | "init-addr" => drop(value()),
+            "resolvers" => {
+                drop(value());
+                options.is_resolved = true;
+            }
             "send-proxy" => options.send_proxy = Some("v1"),
             "send-proxy-v2" => options.send_proxy = Some("v2"),
             "send-proxy-v2-ssl" | "send-proxy-v2-ssl-cn" => options.send_proxy = Some("v2-ssl"),
             "no-send-proxy" | "no-send-proxy-v2" => options.send_proxy = None,
             // They do where the traffic does.
             "check-send-proxy" if options.send_proxy.is_some() => {}
-            "ssl" | "check-ssl" | "backup" => {
+            "backup" => {
                 imported.left(
                     line.number,
                     format!(
@@ -159,10 +211,10 @@ fn options(line: &Line, words: &[String], options: &mut Options, imported: &mut 
                 return false;
             }
             "maxconn" | "maxqueue" | "minconn" | "slowstart" | "fastinter" | "downinter"
-            | "resolvers" | "resolve-prefer" | "on-marked-down" | "on-marked-up" | "observe"
-            | "error-limit" | "on-error" | "addr" | "source" | "track" | "proto"
-            | "check-proto" | "agent-check" | "agent-port" | "agent-inter" | "pool-max-conn"
-            | "proxy-v2-options" => {
+            | "resolve-prefer" | "resolve-net" | "resolve-opts" | "on-marked-down"
+            | "on-marked-up" | "observe" | "error-limit" | "on-error" | "addr" | "source"
+            | "track" | "proto" | "check-proto" | "agent-check" | "agent-port" | "agent-inter"
+            | "pool-max-conn" | "proxy-v2-options" => {
                 let value = value();
                 imported.left(
                     line.number,
@@ -181,36 +233,49 @@ fn options(line: &Line, words: &[String], options: &mut Options, imported: &mut 
     true
 }
 
-/// `10.0.0.1:80`; a name is resolved now, as HAProxy resolves it when it starts.
-fn address(line: &Line, imported: &mut Imported) -> Option<String> {
-    let written = line.word(2);
-    if written.parse::<std::net::SocketAddr>().is_ok() {
-        return Some(written.to_owned());
-    }
-    let found = written.to_socket_addrs().ok().and_then(|mut found| {
-        found
-            .find(|a| a.is_ipv4())
-            .or_else(|| written.to_socket_addrs().ok()?.next())
-    });
-    match found {
-        Some(address) => {
-            imported.left(
-                line.number,
-                format!("{written} is {address} now, and stays it when the name moves"),
-            );
-            Some(address.to_string())
+/// A `server` line, or one that a `server-template` stands for: a name has all its addresses here.
+fn one_server(line: &Line) -> Option<Cow<'_, Line>> {
+    match line.word(0) {
+        "server" => Some(Cow::Borrowed(line)),
+        "server-template" => {
+            let mut server = line.clone();
+            if server.words.len() > 2 {
+                server.words.remove(2);
+            }
+            Some(Cow::Owned(server))
         }
-        None => {
+        _ => None,
+    }
+}
+
+/// As a key has it: `10.0.0.1:80`, `app.internal:80`, `srv:_http._tcp.app.internal`.
+fn address(line: &Line, options: &Options, imported: &mut Imported) -> Option<String> {
+    let written = line.word(2);
+    let key = match written.starts_with('_') && !written.contains(':') {
+        true => format!("srv:{written}"),
+        false => written.to_owned(),
+    };
+    let read = config::read_upstream(&key);
+    match &read {
+        Ok((Address::Named(name, _), _)) if !options.is_resolved => imported.left(
+            line.number,
+            format!("{name} is asked for again and again here, and all its addresses serve"),
+        ),
+        Ok(_) => {}
+        Err(problem) => {
+            let help = problem.help.as_ref().map(|help| format!("; {help}"));
             imported.left(
                 line.number,
                 format!(
-                    "server {} is left out: {written:?} is no address and no name that resolves",
-                    line.word(1)
+                    "server {} is left out: {}{}",
+                    line.word(1),
+                    problem.message,
+                    help.unwrap_or_default()
                 ),
             );
-            None
         }
     }
+    read.is_ok().then_some(key)
 }
 
 /// Waits that are settings of a service, by HAProxy's word.
@@ -268,8 +333,8 @@ pub(super) fn settings(
                 "stats of a backend are not carried over; settings/stats_uri shows them",
             ),
             "errorfile" => carried.push((line.number, error_file(line, imported))),
-            "server" | "default-server" | "balance" | "cookie" | "retries" | "mode" | "timeout"
-            | "bind" | "use_backend" | "default_backend" => {}
+            "server" | "server-template" | "default-server" | "balance" | "cookie" | "retries"
+            | "mode" | "timeout" | "bind" | "use_backend" | "default_backend" => {}
             _ if is_said_anyway(line) => {}
             "http-request" if line.word(1) == "auth" => auth(line, &acls, file, at, imported),
             "acl" if line.word(2).starts_with("http_auth") => {}

@@ -30,7 +30,7 @@ impl<'a> Acls<'a> {
     }
 
     /// Tests of one word of a condition: an ACL's lines.
-    fn tests(&self, name: &str) -> Option<Vec<&'a [String]>> {
+    pub(super) fn tests(&self, name: &str) -> Option<Vec<&'a [String]>> {
         let lines = self.0.get(name)?;
         Some(lines.iter().map(|line| line.rest(2)).collect())
     }

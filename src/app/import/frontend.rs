@@ -1,19 +1,25 @@
 //! What frontends become: listeners, routes, and rules for every request.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
 
 use super::Imported;
-use super::backend;
+use super::bind_tls::{Bind, Verify};
 use super::condition::{Acls, Simple, narrowed, quoted, split};
 use super::file::{Kind, Line, Section};
-use super::translate::{File, custom, error_file, is_said_anyway, key_name, service, service_name};
+use super::translate::{
+    File, Form, custom, error_file, is_said_anyway, key_name, service, service_name,
+};
+use super::{backend, passthrough};
 use crate::config::haproxy::Scope;
 
 /// An HTTP frontend, or the front half of a `listen`.
 pub(super) struct Frontend<'a> {
     section: &'a Section,
     ports: Vec<u16>,
+    /// The first port, if TLS ends at all of them.
+    secure: Option<u16>,
+    /// What is asked of clients at any of them.
+    verify: Option<Verify>,
 }
 
 /// One way that leads to a backend.
@@ -26,7 +32,7 @@ struct Way<'a> {
     priority: i32,
     /// The ports of its frontend, if there are several frontends.
     ports: Option<String>,
-    frontend: &'a Section,
+    frontend: &'a Frontend<'a>,
 }
 
 impl<'a> Frontend<'a> {
@@ -44,37 +50,41 @@ impl<'a> Frontend<'a> {
             return None;
         }
         let mut ports = Vec::new();
+        let mut verify = None;
+        let (mut with_tls, mut plain) = (false, None);
         for line in section.all("bind") {
-            let options = bind_options(line);
-            // Served without TLS it would be a door that nobody meant to open.
-            let is_tls = line.rest(2).iter().any(|word| word == "ssl");
-            if !is_tls {
-                imported.note_bind(line);
-            }
+            let said = Bind::of(line);
+            imported.note_bind(line.number, &said);
+            let flag = match said.tls {
+                Some(_) => "--https",
+                None => "--http",
+            };
+            let before = ports.len();
             for written in line.word(1).split(',') {
                 match bind(written) {
-                    Some((_, port)) if is_tls => {
-                        ports.push(port);
-                        imported.left(
-                            line.number,
-                            format!("bind {written} is left out: {options}"),
-                        );
-                    }
                     Some((address, port)) => {
                         ports.push(port);
-                        let door = format!("{address}:{port}");
-                        imported.doors.extend(door.parse::<SocketAddr>().ok());
-                        imported.flags.push(format!("--http {door}"));
+                        imported.door(flag, &format!("{address}:{port}"));
                     }
                     None => {
                         imported.left(line.number, format!("bind {written} is not carried over"))
                     }
                 }
             }
-            if !is_tls && !options.is_empty() {
+            if ports.len() > before {
+                match &said.tls {
+                    Some(tls) => {
+                        with_tls = true;
+                        verify = verify.max(tls.verify);
+                        tls.carry(line, &section.name, imported);
+                    }
+                    None => plain = Some(line.number),
+                }
+            }
+            if !said.left.is_empty() {
                 imported.left(
                     line.number,
-                    format!("bind options are not carried over: {options}"),
+                    format!("bind options are not carried over: {}", said.left.join(" ")),
                 );
             }
         }
@@ -82,7 +92,25 @@ impl<'a> Frontend<'a> {
             imported.left(section.number, format!("{} listens nowhere", section.name));
             return None;
         }
-        Some(Self { section, ports })
+        if let (Some(Verify::Required), Some(number)) = (verify, plain) {
+            imported.left(
+                number,
+                format!(
+                    "requests without TLS are sent to https: the services of {} ask all clients for \
+                     certificates",
+                    section.name
+                ),
+            );
+        }
+        Some(Self {
+            section,
+            secure: ports
+                .first()
+                .copied()
+                .filter(|_| with_tls && plain.is_none()),
+            ports,
+            verify,
+        })
     }
 
     /// A condition that holds for its own requests alone.
@@ -99,19 +127,25 @@ fn is_figures_alone(section: &Section) -> bool {
         && !words.any(|word| matches!(word, "server" | "use_backend" | "default_backend"))
 }
 
-const ACCEPT_PROXY: &str = "accept-proxy";
-
-/// What a `bind` says besides its address and `accept-proxy`.
-fn bind_options(line: &Line) -> String {
-    let words = line.rest(2).iter().map(String::as_str);
-    let words: Vec<&str> = words.filter(|word| *word != ACCEPT_PROXY).collect();
-    words.join(" ")
+impl Imported {
+    pub(super) fn note_bind(&mut self, line: usize, said: &Bind) {
+        self.binds.push((line, said.accepts_proxy));
+    }
 }
 
-impl Imported {
-    fn note_bind(&mut self, line: &Line) {
-        let accepts = line.rest(2).iter().any(|word| word == ACCEPT_PROXY);
-        self.binds.push((line.number, accepts));
+/// Listeners that are there without a flag.
+pub(super) fn untold_doors(imported: &mut Imported) {
+    if imported.doors.is_empty() && imported.keys.keys().any(|key| key.starts_with("services/")) {
+        imported.left(
+            0,
+            "no HTTP service has a bind without ssl: HTTP is served at 0.0.0.0:80 all the same, or where \
+             --http says; no request is led to a service from there",
+        );
+    }
+    let mut keys = imported.keys.iter();
+    let has_443 = keys.any(|(key, value)| key.ends_with("/external_port") && value == "443");
+    if imported.https.is_empty() && has_443 {
+        imported.flags.push("--https none".to_owned());
     }
 }
 
@@ -141,7 +175,7 @@ pub(super) fn accept_proxy(imported: &mut Imported) {
 }
 
 /// `:80`, `*:80`, `10.0.0.1:80`, `[::]:80`.
-fn bind(written: &str) -> Option<(String, u16)> {
+pub(super) fn bind(written: &str) -> Option<(String, u16)> {
     let (address, port) = written.rsplit_once(':')?;
     let port = port.parse().ok().filter(|port| *port > 0)?;
     let address = match address {
@@ -156,6 +190,11 @@ fn bind(written: &str) -> Option<(String, u16)> {
 
 /// A TCP frontend: one service for each of its ports.
 pub(super) fn tcp(section: &Section, file: &File<'_>, imported: &mut Imported) {
+    let goes_by_name = section.kind == Kind::Frontend && passthrough::goes_by_name(section);
+    if goes_by_name && !file.has_http_routes {
+        passthrough::carry(section, file, imported);
+        return;
+    }
     let (name, backend) = match section.kind {
         Kind::Listen => (section.name.as_str(), Some(section)),
         _ => {
@@ -168,7 +207,15 @@ pub(super) fn tcp(section: &Section, file: &File<'_>, imported: &mut Imported) {
     for line in section.all("use_backend") {
         imported.left(
             line.number,
-            "use_backend of a TCP frontend is not carried over",
+            match goes_by_name {
+                // Its hosts would be those of the HTTP frontends, too.
+                true => {
+                    "use_backend of a TCP frontend is not carried over beside HTTP frontends; write \
+                     services/NAME/ssl_passthrough true and virtual_hosts for names that are in no HTTP \
+                     service"
+                }
+                false => "use_backend of a TCP frontend is not carried over",
+            },
         );
     }
     let Some(backend) = backend else {
@@ -203,17 +250,22 @@ pub(super) fn tcp(section: &Section, file: &File<'_>, imported: &mut Imported) {
     }
     let mut count = 0;
     for line in section.all("bind") {
-        let options = bind_options(line);
-        if line.rest(2).iter().any(|word| word == "ssl") {
+        let said = Bind::of(line);
+        if said.tls.is_some() {
             // Without TLS it would be a door that nobody meant to open.
             imported.left(
                 line.number,
-                format!("bind {} is left out: {options}", line.word(1)),
+                format!(
+                    "bind {} is left out: {}",
+                    line.word(1),
+                    line.rest(2).join(" ")
+                ),
             );
             continue;
         }
-        imported.note_bind(line);
-        if !options.is_empty() {
+        imported.note_bind(line.number, &said);
+        if !said.left.is_empty() {
+            let options = said.left.join(" ");
             imported.left(
                 line.number,
                 format!("bind options are not carried over: {options}"),
@@ -230,7 +282,7 @@ pub(super) fn tcp(section: &Section, file: &File<'_>, imported: &mut Imported) {
                 _ => format!("{}-{port}", key_name(name)),
             };
             let name = service_name("tcp-services", &name, imported);
-            service("tcp-services", &name, backend, &front, file, imported);
+            service(Form::Tcp, &name, backend, &front, file, imported);
             let at = |key: &str| format!("tcp-services/{name}/{key}");
             imported.key(at("external_port"), port.to_string());
             if let Some(line) = section.last(&["timeout", "client"]) {
@@ -244,7 +296,7 @@ pub(super) fn tcp(section: &Section, file: &File<'_>, imported: &mut Imported) {
 }
 
 /// Lines of a TCP frontend that the service of its backend gets: access rules above all.
-fn is_rule_of_tcp(line: &Line) -> bool {
+pub(super) fn is_rule_of_tcp(line: &Line) -> bool {
     !is_said_anyway(line)
         && !matches!(
             line.word(0),
@@ -261,8 +313,14 @@ pub(super) fn http(frontends: &[Frontend<'_>], file: &File<'_>, imported: &mut I
     for frontend in frontends {
         let own = (!is_alone).then(|| frontend.own());
         lb_wide(frontend.section, imported);
+        if frontend.verify.is_some() && frontend.section.all("stats").next().is_some() {
+            imported.left(
+                frontend.section.number,
+                "figures at settings/stats_uri ask for a password, and for no certificate",
+            );
+        }
         rules_of(frontend, own.as_deref(), &mut rules, imported);
-        ways.extend(ways_of(frontend.section, own, imported));
+        ways.extend(ways_of(frontend, own, imported));
     }
     // What stands in `defaults` came with each frontend.
     let mut seen = BTreeSet::new();
@@ -293,20 +351,36 @@ pub(super) fn http(frontends: &[Frontend<'_>], file: &File<'_>, imported: &mut I
                 ),
             );
         }
-        service("services", &name, backend, &[], file, imported);
-        if way.frontend.kind != Kind::Listen {
+        service(Form::Http, &name, backend, &[], file, imported);
+        if way.frontend.section.kind != Kind::Listen {
             passwords(way, &name, file, imported);
         }
+        guard(way.frontend, &name, imported);
         routes(way, &name, imported);
+    }
+}
+
+/// What nobody could do without TLS, or without a certificate, nobody can here.
+fn guard(frontend: &Frontend<'_>, name: &str, imported: &mut Imported) {
+    let at = |key: &str| format!("services/{name}/{key}");
+    if let Some(port) = frontend.secure {
+        imported.key(at("force_ssl"), "true");
+        if port != 443 {
+            imported.key(at("force_ssl_port"), port.to_string());
+        }
+    }
+    if let Some(verify) = frontend.verify {
+        imported.key(at("ssl_client_verify"), verify.word());
     }
 }
 
 /// A frontend's passwords are asked for by each service that it leads to.
 fn passwords(way: &Way<'_>, name: &str, file: &File<'_>, imported: &mut Imported) {
     let at = |key: &str| format!("services/{name}/{key}");
-    let acls = Acls::of(&way.frontend.lines);
+    let acls = Acls::of(&way.frontend.section.lines);
     for line in way
         .frontend
+        .section
         .all("http-request")
         .filter(|line| is_auth(line))
     {
@@ -453,7 +527,12 @@ fn join(words: &[String]) -> String {
     words.join(" ")
 }
 
-fn ways_of<'a>(section: &'a Section, own: Option<String>, imported: &mut Imported) -> Vec<Way<'a>> {
+fn ways_of<'a>(
+    frontend: &'a Frontend<'a>,
+    own: Option<String>,
+    imported: &mut Imported,
+) -> Vec<Way<'a>> {
+    let section = frontend.section;
     let acls = Acls::of(&section.lines);
     let mut ways = Vec::new();
     for line in section.all("use_backend") {
@@ -489,7 +568,7 @@ fn ways_of<'a>(section: &'a Section, own: Option<String>, imported: &mut Importe
             simple,
             priority: 0,
             ports: own.clone(),
-            frontend: section,
+            frontend,
         });
     }
     let last = match section.kind {
@@ -506,7 +585,7 @@ fn ways_of<'a>(section: &'a Section, own: Option<String>, imported: &mut Importe
             simple: None,
             priority: i32::MIN,
             ports: own,
-            frontend: section,
+            frontend,
         });
     }
     ways

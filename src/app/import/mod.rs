@@ -1,14 +1,18 @@
 //! `pointsman import`: a haproxy.cfg becomes keys, and what could not be carried over is listed.
 //!
 //! [`file`] reads sections and lines, [`translate`] turns them into keys, [`condition`] knows what
-//! conditions mean for routes. Lines that `custom_settings` understands are carried over in
+//! conditions mean for routes, [`bind_tls`] and [`server_tls`] what is said of TLS. Lines that `custom_settings` understands are carried over in
 //! HAProxy's own words. Nothing here decides what a line means for traffic: that is done where keys
 //! are read, by the same parser.
 
 mod backend;
+mod bind_tls;
 mod condition;
 mod file;
 mod frontend;
+mod passthrough;
+mod resolvers;
+mod server_tls;
 mod translate;
 
 use std::collections::BTreeMap;
@@ -52,6 +56,8 @@ struct Imported {
     flags: Vec<String>,
     /// Where HTTP is listened.
     doors: Vec<SocketAddr>,
+    /// Where HTTPS is listened.
+    https: Vec<SocketAddr>,
     /// What is not the same as it was, by line.
     left: Vec<Left>,
     /// Lines of listeners, and whether they take PROXY headers.
@@ -69,6 +75,16 @@ struct Left {
 impl Imported {
     fn key(&mut self, name: impl Into<String>, value: impl Into<String>) {
         self.keys.insert(name.into(), value.into());
+    }
+
+    /// A listener of ours, by its flag.
+    fn door(&mut self, flag: &str, address: &str) {
+        let doors = match flag {
+            "--https" => &mut self.https,
+            _ => &mut self.doors,
+        };
+        doors.extend(address.parse::<SocketAddr>().ok());
+        self.flags.push(format!("{flag} {address}"));
     }
 
     fn left(&mut self, line: usize, why: impl Into<String>) {
@@ -115,8 +131,8 @@ fn judge(imported: &Imported) -> Vec<Diagnostic> {
         .map(|(key, value)| (key.as_str(), value.clone().into_bytes()))
         .collect();
     let (templates, mut problems) = Templates::load(None);
-    let nowhere = HttpsAt::These(Vec::new());
-    let reserved = settings::reserved_ports(&imported.doors, &nowhere, cli::STATS);
+    let https = HttpsAt::These(imported.https.clone());
+    let reserved = settings::reserved_ports(&imported.doors, &https, cli::STATS);
     let court = Court::new(reserved);
     problems.extend(DryRun::new(templates, Balancer::default(), court, &snapshot).diagnostics);
     problems

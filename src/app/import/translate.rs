@@ -6,9 +6,10 @@ use super::backend::Servers;
 use super::condition::quoted;
 use super::file::{Kind, Line, Section, sections};
 use super::frontend::Frontend;
-use super::{Imported, backend, frontend};
+use super::{Imported, backend, frontend, resolvers};
 use crate::config::haproxy::{self, LineProblem, Scope};
 use crate::config::{self, Balancer};
+use crate::diag::Diagnostic;
 use crate::names::UnitName;
 
 /// Everything a file says, as keys.
@@ -19,9 +20,11 @@ pub(super) fn translate(text: &str) -> Imported {
         imported.left(line, why);
     }
     let file = File::new(&sections);
+    resolvers::carry(&sections, &mut imported);
     for section in &sections {
         match section.kind {
             Kind::Global => global(section, &mut imported),
+            Kind::Other if resolvers::is(section) => {}
             Kind::Other => imported.left(
                 section.number,
                 format!("section {} is not carried over", section.name),
@@ -40,6 +43,7 @@ pub(super) fn translate(text: &str) -> Imported {
         .collect();
     frontend::http(&http, &file, &mut imported);
     frontend::accept_proxy(&mut imported);
+    frontend::untold_doors(&mut imported);
     access_log(&sections, &mut imported);
     untold_defaults(&sections, &mut imported);
     for section in file.unused(&imported) {
@@ -57,6 +61,8 @@ pub(super) fn translate(text: &str) -> Imported {
 pub(super) struct File<'a> {
     pub(super) backends: BTreeMap<&'a str, &'a Section>,
     pub(super) userlists: BTreeMap<&'a str, &'a Section>,
+    /// Whether an HTTP frontend leads anywhere.
+    pub(super) has_http_routes: bool,
 }
 
 impl<'a> File<'a> {
@@ -68,6 +74,14 @@ impl<'a> File<'a> {
         Self {
             backends: of(|kind| matches!(kind, Kind::Backend | Kind::Listen)),
             userlists: of(|kind| kind == Kind::Userlist),
+            has_http_routes: sections.iter().any(|section| {
+                let leads = |line: &Line| {
+                    matches!(line.word(0), "use_backend" | "default_backend" | "server")
+                };
+                matches!(section.kind, Kind::Frontend | Kind::Listen)
+                    && !section.is_tcp()
+                    && section.lines.iter().any(leads)
+            }),
         }
     }
 
@@ -127,6 +141,9 @@ fn global(section: &Section, imported: &mut Imported) {
             "maxconn" => imported.key("settings/max_connections", line.word(1)),
             // Read by `access_log`.
             "log" => {}
+            "ssl-default-bind-ciphers"
+            | "ssl-default-bind-ciphersuites"
+            | "ssl-default-bind-options" => handshakes(line, imported),
             // Ours by other means: workers, service managers, the stats listener.
             "daemon" | "user" | "group" | "uid" | "gid" | "chroot" | "pidfile" | "nbproc"
             | "nbthread" | "cpu-map" | "master-worker" | "stats" | "node" | "description"
@@ -134,6 +151,33 @@ fn global(section: &Section, imported: &mut Imported) {
             word => imported.left(line.number, format!("global {word} is not carried over")),
         }
     }
+}
+
+/// A line about what handshakes come to, in its own words. What it leaves out is told with the key.
+fn handshakes(line: &Line, imported: &mut Imported) {
+    const KEY: &str = "settings/global_settings";
+    let text = format!(
+        "balancer:\n  global_settings: {}\n",
+        serde_json::Value::from(line.text.as_str())
+    );
+    if let Err(problems) = config::parse(&UnitName::from("balancer"), &text, &Balancer::default()) {
+        let why = told(&problems);
+        imported.left(
+            line.number,
+            format!("not carried over: {}: {why}", line.text),
+        );
+        return;
+    }
+    let before = imported.keys.get(KEY).map(|lines| format!("{lines}\n"));
+    imported.key(KEY, before.unwrap_or_default() + &line.text);
+}
+
+/// The first problem and what to do.
+pub(super) fn told(problems: &[Diagnostic]) -> String {
+    problems.first().map_or(String::new(), |problem| {
+        let help = problem.help.as_ref().map(|help| format!("; {help}"));
+        format!("{}{}", problem.message, help.unwrap_or_default())
+    })
 }
 
 /// `log 127.0.0.1:514 local0 info`, where somebody writes to it.
@@ -162,10 +206,7 @@ fn access_log(sections: &[Section], imported: &mut Imported) {
             serde_json::Value::from(target.as_str())
         );
         let why = match config::parse(&UnitName::from("balancer"), &text, &Balancer::default()) {
-            Err(problems) => problems.first().map_or(String::new(), |problem| {
-                let help = problem.help.as_ref().map(|help| format!("; {help}"));
-                format!("{}{}", problem.message, help.unwrap_or_default())
-            }),
+            Err(problems) => told(&problems),
             Ok(_) if imported.keys.contains_key("settings/access_log") => {
                 "requests are logged to one place".to_owned()
             }
@@ -287,18 +328,37 @@ pub(super) fn custom(
     }
 }
 
+/// What a backend becomes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Form {
+    Http,
+    Tcp,
+    /// An HTTP service with `ssl_passthrough`, whose requests nobody reads.
+    Passthrough,
+}
+
+impl Form {
+    fn dir(self) -> &'static str {
+        match self {
+            Self::Http | Self::Passthrough => "services",
+            Self::Tcp => "tcp-services",
+        }
+    }
+}
+
 /// The keys of one backend (or the backend half of a `listen`) as a service. `front` are rules of the
 /// frontend that only this service has.
 pub(super) fn service(
-    dir: &str,
+    form: Form,
     name: &str,
     section: &Section,
     front: &[&Line],
     file: &File<'_>,
     imported: &mut Imported,
 ) {
+    let dir = form.dir();
     let at = |key: &str| format!("{dir}/{name}/{key}");
-    let is_http = dir == "services";
+    let is_http = form == Form::Http;
     let servers = Servers::of(section, imported);
     for (upstream, address) in &servers.upstreams {
         imported.key(at(&format!("upstreams/{upstream}")), address);

@@ -3,8 +3,8 @@
 use std::time::{Instant, SystemTime};
 
 use super::{News, Pipeline, log_warnings};
-use crate::apply::certificates;
-use crate::config;
+use crate::apply::{certificates, upstream_tls};
+use crate::config::{self, Unit};
 use crate::diag::Diagnostic;
 use crate::names::UnitName;
 use crate::tls::Validity;
@@ -90,6 +90,7 @@ impl Pipeline {
     pub(super) fn all_warnings(&self) -> Vec<Diagnostic> {
         let own = self.warnings.values().flatten();
         let mut all: Vec<_> = own.chain(self.certificates.all()).cloned().collect();
+        all.extend(self.told_of_names());
         all.sort_by(|a, b| a.unit.cmp(&b.unit));
         for warning in &mut all {
             let unit = UnitName::from(warning.unit.as_str());
@@ -97,6 +98,19 @@ impl Pipeline {
                 .name_keys(&unit, std::slice::from_mut(warning));
         }
         all
+    }
+}
+
+/// What the clock says of certificates toward upstreams when a service is read.
+pub(in crate::app) fn told_of_upstream_tls(unit: &UnitName, form: &Unit) -> Vec<Diagnostic> {
+    match form {
+        Unit::Service(service) => service
+            .upstream_tls
+            .as_ref()
+            .map_or(Vec::new(), |settings| {
+                upstream_tls::warnings(unit, settings, unix_time())
+            }),
+        _ => Vec::new(),
     }
 }
 

@@ -15,14 +15,26 @@ fn tcp(name: &str, port: u16) -> (UnitName, Verdict) {
 }
 
 fn bad(unit: &str, code: &str) -> (UnitName, Verdict) {
-    bad_that_asks(unit, code, false)
+    bad_that_asks(unit, code, Asks::Nothing)
 }
 
-fn bad_that_asks(unit: &str, code: &str, asks_for_password: bool) -> (UnitName, Verdict) {
+fn bad_that_asks(unit: &str, code: &str, asks: Asks) -> (UnitName, Verdict) {
     let diagnostics = vec![Diagnostic::error(code, "no")];
     let verdict = Verdict::Bad {
         diagnostics,
-        asks_for_password,
+        asks,
+        closed: None,
+    };
+    (unit.into(), verdict)
+}
+
+/// A text that asks for passwords, is refused, and whose routes can be read.
+fn asking(unit: &str, text: &str) -> (UnitName, Verdict) {
+    let closed = config::closed(&unit.into(), text, &Balancer::default());
+    let verdict = Verdict::Bad {
+        diagnostics: vec![Diagnostic::error("bad-value", "no")],
+        asks: Asks::of_text(text),
+        closed: closed.map(|form| (text.into(), Box::new(form))),
     };
     (unit.into(), verdict)
 }
@@ -85,7 +97,7 @@ fn a_bad_text_leaves_the_last_good_form_in_force_and_heals_with_a_good_one() {
 }
 
 #[test]
-fn a_refused_text_that_asks_for_passwords_closes_a_form_that_asks_for_none() {
+fn a_refused_text_that_asks_who_it_is_closes_a_form_that_asks_for_none() {
     let mut court = Court::default();
     let open = "service: {name: web, mode: http}";
     let closed = "error: services/web: the service is closed: it asks for authentication and was last \
@@ -97,10 +109,21 @@ fn a_refused_text_that_asks_for_passwords_closes_a_form_that_asks_for_none() {
         told.collect::<Vec<_>>()
     };
     court.decide(vec![good("services/web", open)]);
-    let asks = || vec![bad_that_asks("services/web", "bad-value", true)];
+    let asks = || vec![bad_that_asks("services/web", "bad-value", Asks::First)];
     let decision = court.decide(asks());
-    assert_eq!(changes(&decision), ["-services/web"]);
-    assert_eq!(decision.saved, [("services/web".into(), None)]);
+    // Its routes stay, and answer that nobody is served; also after a start from what is saved.
+    assert_eq!(changes(&decision), ["+services/web"]);
+    assert!(is_closed(&decision));
+    let [(_, Some(saved))] = &decision.saved[..] else {
+        panic!("{:?}", decision.saved)
+    };
+    assert!(config::parse(&"services/web".into(), saved, &Balancer::default()).is_err());
+    let decision = Court::default().decide(vec![asking("services/web", saved)]);
+    assert!(is_closed(&decision));
+    assert_eq!(
+        decision.saved,
+        [("services/web".into(), Some(saved.clone()))]
+    );
     assert_eq!(told(&court), ["error: no", closed]);
     // As long as nothing good comes, whatever else is wrong.
     court.decide(asks());
@@ -112,12 +135,79 @@ fn a_refused_text_that_asks_for_passwords_closes_a_form_that_asks_for_none() {
     assert!(told(&court).is_empty());
 }
 
+/// Whether the one change is a form that serves nobody.
+fn is_closed(decision: &Decision) -> bool {
+    let [(_, Some(Unit::Service(service)))] = &decision.changes[..] else {
+        return false;
+    };
+    let policy = service.policy.as_ref();
+    let maintenance = policy.and_then(|policy| policy.maintenance);
+    service.upstreams.is_empty() && maintenance == Some(config::Maintenance::Closed)
+}
+
 #[test]
-fn a_refused_text_that_asks_for_passwords_leaves_a_form_that_asks_too() {
+fn a_service_that_asks_and_was_never_good_has_its_routes_and_serves_nobody() {
+    let mut court = Court::default();
+    let text = "service: {name: web, virtual_hosts: a.test, balance: x, basic_auth_secrets: ''}";
+    let decision = court.decide(vec![asking("services/web", text)]);
+    assert!(is_closed(&decision));
+    // A start from what was saved judges the text again.
+    assert_eq!(
+        decision.saved,
+        [("services/web".into(), Some(std::sync::Arc::from(text)))]
+    );
+    assert_eq!(refused(&court), ["services/web bad-value absent"]);
+    // Of a text without routes that can be read, those before stay.
+    let broken = "service: {name: web, virtual_hosts: 'a b', basic_auth_secrets: ''}";
+    assert!(is_closed(
+        &court.decide(vec![asking("services/web", broken)])
+    ));
+    let good_one = good(
+        "services/web",
+        "service: {name: web, virtual_hosts: a.test}",
+    );
+    let decision = court.decide(vec![good_one]);
+    assert!(!is_closed(&decision) && refused(&court).is_empty());
+    let decision = court.decide(vec![asking("services/web", text)]);
+    assert!(is_closed(&decision));
+    let gone = court.decide(vec![("services/web".into(), Verdict::Gone)]);
+    assert_eq!(changes(&gone), ["-services/web"]);
+    assert_eq!(gone.saved, [("services/web".into(), None)]);
+    assert!(court.units().next().is_none());
+}
+
+#[test]
+fn a_text_that_asks_for_as_much_as_before_leaves_the_form_in_force() {
+    let mut court = Court::default();
+    let ca = serde_json::Value::from(crate::tls::tests::certs::Authority::root("x").pem());
+    let with = |verify: &str, more: &str| {
+        format!("service: {{name: web, ssl_client_ca: {ca}, ssl_client_verify: {verify}{more}}}")
+    };
+    court.decide(vec![good("services/web", &with("optional", ""))]);
+    let decision = court.decide(vec![asking(
+        "services/web",
+        &with("optional", ", balance: x"),
+    )]);
+    assert!(decision.changes.is_empty());
+    assert_eq!(refused(&court), ["services/web bad-value last good"]);
+    // Who wants to ask everybody now is not served by a form that lets everybody in.
+    let decision = court.decide(vec![asking(
+        "services/web",
+        &with("required", ", balance: x"),
+    )]);
+    assert!(is_closed(&decision));
+}
+
+#[test]
+fn a_refused_text_that_asks_who_it_is_leaves_a_form_that_asks_too() {
     let mut court = Court::default();
     let asking = "service: {name: web, basic_auth_secrets: user joe insecure-password a}";
     court.decide(vec![good("services/web", asking)]);
-    let decision = court.decide(vec![bad_that_asks("services/web", "bad-value", true)]);
+    let decision = court.decide(vec![bad_that_asks(
+        "services/web",
+        "bad-value",
+        Asks::First,
+    )]);
     assert!(decision.changes.is_empty() && decision.saved.is_empty());
     assert_eq!(refused(&court), ["services/web bad-value last good"]);
 }

@@ -132,3 +132,34 @@ fn a_default_that_is_not_there_is_told_until_it_is() {
     let there = none.with([put("www", &Leaf::of(&["www.test"]))]);
     assert_eq!(look(&mut watch, &there, now()), ["balancer: "]);
 }
+
+#[test]
+fn of_a_certificate_for_a_week_the_end_is_told_in_its_last_third() {
+    let end = now();
+    let mut watch = Watch::default();
+    let plan = plan(vec![put(
+        "a",
+        &Leaf::of(&["a.test"]).valid(end - 6 * DAY, end),
+    )]);
+    assert!(look(&mut watch, &plan, end - 2 * DAY - 5).is_empty());
+    let told = look(&mut watch, &plan, end - 2 * DAY + 1);
+    assert!(told[0].contains("expires in 1 day"), "{told:?}");
+}
+
+#[test]
+fn a_change_is_told_at_once_and_others_are_looked_at_when_it_is_time() {
+    let end = now() + 10 * DAY;
+    let mut watch = Watch::default();
+    let a = put("a", &Leaf::of(&["a.test"]).valid(end - 90 * DAY, end));
+    let first = plan(vec![a]);
+    assert_eq!(look(&mut watch, &first, end - 8 * DAY).len(), 1);
+    // A day less is left of the first one, which did not change and was looked at just now.
+    let b = put("b", &Leaf::of(&["b.test"]).valid(end - 90 * DAY, end));
+    let second = first.with([b]);
+    let told = look(&mut watch, &second, end - 8 * DAY + 1);
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert!(told[0].starts_with("certs/b"), "{told:?}");
+    let later = look(&mut watch, &second, end - 8 * DAY + 6);
+    assert_eq!(later.len(), 1, "{later:?}");
+    assert!(later[0].starts_with("certs/a"), "{later:?}");
+}

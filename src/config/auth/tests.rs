@@ -333,12 +333,3 @@ fn no_secret_shows_itself() {
         }
     }
 }
-
-#[test]
-fn a_text_that_asks_for_passwords_is_known_as_such_even_broken() {
-    assert!(asks_for_password("service:\n  basic_auth_secrets: \"x"));
-    assert!(asks_for_password(
-        "service: {name: web, \"basic_auth_realm\": x}"
-    ));
-    assert!(!asks_for_password("service:\n  name: web\n"));
-}

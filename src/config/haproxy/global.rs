@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use super::Problem;
 use super::settings::{Settings, say, says_nothing, within};
 use super::words::Line;
+use super::{Problem, global_tls};
 use crate::config::balancer::DRAIN;
 use crate::config::service::CONNECTIONS;
 use crate::config::values;
@@ -82,11 +82,8 @@ pub(super) fn line(
             let place = &mut settings.max_headers;
             say(place, number, value, "tune.http.maxhdr", warnings);
         }
-        [word, ..] if is_tls(word) => {
-            return Err(Problem::new(
-                format!("{} asks for TLS, which is not here yet", quoted(word)),
-                "remove the line; a later version will read it",
-            ));
+        [word, ..] if global_tls::is_tls(word) => {
+            return global_tls::line(settings, line, &words, warnings);
         }
         [word, ..] if word.starts_with("tune.") => {
             warnings.push(says_nothing(word, "it is about another program's buffers"));
@@ -94,8 +91,9 @@ pub(super) fn line(
         [word, ..] => {
             let other = OTHER_WAYS.iter().find(|(known, _)| *known == word);
             let Some((word, why)) = other else {
+                let known = KNOWN.iter().chain(global_tls::KNOWN).copied();
                 let all = OTHER_WAYS.iter().map(|(known, _)| *known);
-                let help = match nearest(word, KNOWN.iter().copied().chain(all)) {
+                let help = match nearest(word, known.chain(all)) {
                     Some(near) => format!("did you mean {near:?}?"),
                     None => "docs/custom_settings.md lists what is understood".to_owned(),
                 };
@@ -106,10 +104,4 @@ pub(super) fn line(
         [] => {}
     }
     Ok(())
-}
-
-fn is_tls(word: &str) -> bool {
-    word.starts_with("ssl-")
-        || word.starts_with("tune.ssl.")
-        || matches!(word, "ca-base" | "crt-base" | "maxsslconn" | "maxsslrate")
 }

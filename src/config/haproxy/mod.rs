@@ -7,6 +7,7 @@
 mod check;
 mod condition;
 mod global;
+mod global_tls;
 mod options;
 mod rules;
 mod sample;

@@ -374,10 +374,7 @@ pub(super) fn pattern(text: &str, ignores_case: bool) -> Result<Pattern, Problem
 pub(super) fn unknown(name: &str) -> Problem {
     let message = format!("{} is unknown", quoted(name));
     if name.starts_with("ssl_") || name.starts_with("req.ssl") || name.starts_with("req_ssl") {
-        return Problem::new(
-            message,
-            "this version does not speak TLS; ssl_fc is all that can be asked",
-        );
+        return Problem::new(message, "of a client's TLS ssl_fc is all that can be asked");
     }
     match name {
         "http_auth" | "http_auth_group" => Problem::new(

@@ -13,9 +13,11 @@ use crate::config::balancer::TIMEOUT;
 use crate::config::pages::PAGE_STATUSES;
 use crate::config::service::{CONNECTIONS, RETRIES};
 use crate::config::sticky::{self, Sticky};
+use crate::config::unit::MinVersion;
 use crate::config::values::{self, unknown_word};
 use crate::diag::{nearest, quoted};
 use crate::rules::Rules;
+use crate::tls::suites::Suites;
 
 /// What the lines of a text say.
 #[derive(Debug, Default)]
@@ -24,6 +26,13 @@ pub(in crate::config) struct Settings {
     pub(in crate::config) retries: Option<Said<u32>>,
     pub(in crate::config) max_connections: Option<Said<u32>>,
     pub(in crate::config) max_headers: Option<Said<u32>>,
+    /// The suites up to TLS 1.2 count.
+    pub(in crate::config) ciphers: Option<Said<Suites>>,
+    /// The suites of TLS 1.3.
+    pub(in crate::config) ciphersuites: Option<Said<Suites>>,
+    pub(in crate::config) min_version: Option<Said<MinVersion>>,
+    /// `None` inside: there are no tickets.
+    pub(in crate::config) ticket_lifetime: Option<Said<Option<Duration>>>,
     pub(in crate::config) balance: Option<Said<Balance>>,
     pub(in crate::config) check: CheckLines,
     pub(in crate::config) rules: Rules,
@@ -424,9 +433,10 @@ fn unknown_line(words: &[&str], scope: Scope) -> Problem {
         "compression" | "filter" | "capture" | "declare" | "email-alert" | "rate-limit" => {
             not_here("remove the line")
         }
-        _ if word.starts_with("ssl") || word.starts_with("tls") || word == "crt" => {
-            Problem::new(message, "this version does not speak TLS; remove the line")
-        }
+        _ if word.starts_with("ssl") || word.starts_with("tls") || word == "crt" => Problem::new(
+            message,
+            "TLS with clients is said in settings/global_settings, see docs/tls.md",
+        ),
         _ => Problem::new(
             message,
             match nearest(word, LINE_WORDS.iter().copied()) {

@@ -460,7 +460,7 @@ fn every_problem_of_a_condition_is_told_with_its_line() {
         "{ ssl_fc_sni x }",
         &[(
             1,
-            "\"ssl_fc_sni\" is unknown; this version does not speak TLS; ssl_fc is all that can be asked",
+            "\"ssl_fc_sni\" is unknown; of a client's TLS ssl_fc is all that can be asked",
         )],
     );
     wrong(
@@ -887,7 +887,7 @@ fn a_line_that_is_not_known_is_refused_with_its_number_and_the_nearest_word() {
     );
     one(
         "ssl-default-bind-ciphers x",
-        "\"ssl-default-bind-ciphers\" is unknown; this version does not speak TLS; remove the line",
+        "\"ssl-default-bind-ciphers\" is unknown; TLS with clients is said in settings/global_settings, see docs/tls.md",
     );
     one(
         "http-request set-heder X y",
@@ -1025,12 +1025,40 @@ fn tcp_services_the_balancer_and_its_globals_have_lines_of_their_own() {
 
     let global = |text: &str, expected: &str| refused(Scope::Global, text, &[(1, expected)]);
     global(
-        "ssl-default-bind-options no-sslv3",
-        "\"ssl-default-bind-options\" asks for TLS, which is not here yet; remove the line; a later version will read it",
+        "ssl-default-bind-options ssl-min-ver TLSv1.0",
+        "ssl-min-ver \"TLSv1.0\" is older than what is served; TLS 1.0, 1.1 and SSL are broken and nobody is served by them: write 1.2 or 1.3",
     );
     global(
-        "tune.ssl.default-dh-param 2048",
-        "\"tune.ssl.default-dh-param\" asks for TLS, which is not here yet; remove the line; a later version will read it",
+        "ssl-default-bind-options no-tlsv13",
+        "no-tlsv13 would do without TLS 1.3, which is always on; remove the word: who can do no more speaks TLS 1.2",
+    );
+    global(
+        "ssl-default-bind-options force-tlsv11",
+        "force-tlsv11 asks for a version that nobody is served by: tlsv11; TLS 1.2 and 1.3 are served; remove the word",
+    );
+    global(
+        "ssl-default-bind-options no-tlsv22",
+        "ssl-default-bind-options \"no-tlsv22\" is unknown; did you mean \"no-tlsv12\"?",
+    );
+    global(
+        "ssl-default-bind-options",
+        "ssl-default-bind-options lacks a value; docs/custom_settings.md lists what is understood",
+    );
+    global(
+        "ssl-default-bind-ciphers ECDHE-RSA-AES128-GCM-SHA265",
+        "ssl-default-bind-ciphers has a word that is unknown: \"ECDHE-RSA-AES128-GCM-SHA265\"; did you mean \"ECDHE-RSA-AES128-GCM-SHA256\"?",
+    );
+    global(
+        "ssl-default-bind-ciphersuites ECDHE+AESGCM",
+        "ssl-default-bind-ciphersuites \"ECDHE+AESGCM\" has suites of older versions; it names suites of TLS 1.3; write the others into ssl-default-bind-ciphers",
+    );
+    global(
+        "ssl-default-bind-curves P-256",
+        "\"ssl-default-bind-curves\" is not done here; X25519MLKEM768, X25519, P-256 and P-384 are what is taken; remove the line",
+    );
+    global(
+        "ssl-default-bind-cipers x",
+        "\"ssl-default-bind-cipers\" is unknown; did you mean \"ssl-default-bind-ciphers\"?",
     );
     global(
         "maxcon 5",

@@ -2,7 +2,6 @@
 
 use std::borrow::Cow;
 use std::future::poll_fn;
-use std::io;
 use std::pin::pin;
 use std::task::Poll;
 use std::time::Duration;
@@ -22,10 +21,12 @@ use crate::proxy::http1::{
     BodyReader, ClientConnection, Framing, Limits, Method, RequestEdit, RequestHead, ResponseEdit,
     ResponseHead, Version, edit_fields, is_sound_path, write_request, write_response,
 };
-use crate::proxy::send_proxy::header;
+use crate::proxy::send_proxy::{About, Told, header};
 use crate::proxy::stream::Stream;
 use crate::proxy::timer::Deadline;
-use crate::proxy::upstream::{PAUSE, connect_member};
+use crate::proxy::tls::alert_reason;
+use crate::proxy::upstream::{Destination, NotConnected, PAUSE, Whom, connect};
+use crate::proxy_header::Form;
 use crate::rules::{Edits, FieldEdit, Rules};
 
 /// Everything one request needs on its way. Borrowed from the generation that the request pins:
@@ -130,23 +131,25 @@ impl Exchange<'_> {
             let member = &self.service.members[index];
             let in_flight = InFlight::begin(&member.state);
             let pooled = match may_reuse {
-                true => self.reuse(member, input),
+                true => self.reuse(index, input),
                 false => None,
             };
             let is_reused = pooled.is_some();
             let connected = match pooled {
                 Some(stream) => Ok(stream),
-                None => connect_member(member, self.waits.connect, &self.client.deadline).await,
+                None => self.connect(index).await,
             };
             let fault = match connected {
-                Err(error) => {
-                    self.note_connect_failure(member, &error);
-                    Fault::upstream(503, "no upstream could be connected")
+                Err(NotConnected::Io(_)) => Fault::upstream(503, "no upstream could be connected"),
+                // Somebody is there, and not whom we want to speak to.
+                Err(NotConnected::Handshake(_)) => {
+                    Fault::upstream(502, "no handshake with an upstream")
                 }
                 Ok(upstream) => match self.attempt(&upstream, is_reused, member, input).await {
                     Attempt::Answered { next, reuse } => {
-                        if reuse {
-                            self.keep(member, upstream);
+                        match reuse {
+                            true => self.keep(index, upstream),
+                            false => upstream.end_now(),
                         }
                         return Ok(Outcome::Answered(next));
                     }
@@ -198,27 +201,66 @@ impl Exchange<'_> {
 
     /// An unused connection to this upstream: anybody's, or the client's own where it is told who
     /// that is.
-    fn reuse(&self, member: &Member, input: &Input) -> Option<Stream> {
+    fn reuse(&self, index: usize, input: &Input) -> Option<Stream> {
         let worker = &self.client.worker;
+        let upstream = Destination::of(self.service, index);
         let may_repeat = self.is_replayable(input);
-        match self.service.config.send_proxy {
-            None => worker.pools.take(member.address, may_repeat),
-            Some(form) => {
+        match self.told() {
+            None => worker.pools.take(upstream, may_repeat),
+            Some(told) => {
                 let own = &self.client.own;
-                own.take(member.address, form, may_repeat, &worker.wheel)
+                own.take(upstream, told, may_repeat, &worker.wheel)
             }
         }
     }
 
-    fn keep(&self, member: &Member, upstream: Stream) {
+    fn keep(&self, index: usize, stream: Stream) {
         let worker = &self.client.worker;
-        match self.service.config.send_proxy {
-            None => worker.pools.put(member.address, upstream),
-            Some(form) => {
+        let upstream = Destination::of(self.service, index);
+        match self.told() {
+            None => worker.pools.put(upstream, stream),
+            Some(told) => {
                 let own = &self.client.own;
-                own.put(member.address, form, upstream, &worker.wheel);
+                own.put(upstream, told, stream, &worker.wheel);
             }
         }
+    }
+
+    /// What its upstreams are told of the client; `None`: nothing.
+    fn told(&self) -> Option<Told> {
+        let form = self.service.config.send_proxy?;
+        let is_identified = self.client.common_name(self.service).is_some();
+        Some(Told {
+            form,
+            is_identified,
+        })
+    }
+
+    async fn connect(&self, index: usize) -> Result<Stream, NotConnected> {
+        let Client { worker, .. } = self.client;
+        // A plain connection has its header in one piece with its first request.
+        let form = self.service.config.send_proxy;
+        let header = match self.service.secured(index) {
+            None => None,
+            Some(_) => form.map(|form| self.header(form)),
+        };
+        let whom = Whom {
+            service: self.service,
+            index,
+            header: header.as_deref(),
+        };
+        connect(worker, whom, self.waits.connect, &self.client.deadline).await
+    }
+
+    /// Who the client is, for a connection that is made for this request.
+    fn header(&self, form: Form) -> Vec<u8> {
+        let Client { stream, ends, .. } = self.client;
+        let about = About {
+            server_name: None,
+            id: Some(self.id.as_bytes()),
+            common_name: self.client.common_name(self.service),
+        };
+        header(form, stream, *ends, about)
     }
 
     /// Sends the request on this connection and passes the answer on.
@@ -236,10 +278,10 @@ impl Exchange<'_> {
             Ok(composed) => composed,
             Err(fault) => return Attempt::Failed(fault),
         };
-        if let (Some(form), false) = (self.service.config.send_proxy, is_reused) {
-            let Client { stream, ends, .. } = self.client;
-            let header = header(form, stream, *ends, None, Some(self.id.as_bytes()));
-            out.splice(0..0, header);
+        if let (Some(form), false) = (self.service.config.send_proxy, is_reused)
+            && !upstream.is_tls()
+        {
+            out.splice(0..0, self.header(form));
         }
         self.client.trace.passed_on(used);
         let deadline = &self.client.deadline;
@@ -266,6 +308,13 @@ impl Exchange<'_> {
             self.both_ways(upstream, input, body, &mut answer).await
         };
         worker.http.keep_response_head(answer);
+        let is_answered = matches!(attempt, Attempt::Answered { .. } | Attempt::Switched(_));
+        if !is_answered
+            && !is_reused
+            && let Some(alert) = upstream.alert()
+        {
+            worker.note_no_handshake(self.service, member, &alert_reason(alert));
+        }
         attempt
     }
 
@@ -280,13 +329,13 @@ impl Exchange<'_> {
         let path = self.stripped_path(bytes);
         let needs_host = self.head.authority.is_empty();
         let default_host = if needs_host {
-            member.address.to_string()
+            member.authority()
         } else {
             String::new()
         };
         let host = self.policy.and_then(|policy| match &policy.host_header {
             HostHeader::Client => None,
-            HostHeader::Upstream => Some(Cow::Owned(member.address.to_string())),
+            HostHeader::Upstream => Some(Cow::Owned(member.authority())),
             HostHeader::Named(name) => Some(Cow::Borrowed(name.as_str())),
         });
         let edit = RequestEdit {
@@ -532,13 +581,6 @@ impl Exchange<'_> {
 
     fn is_replayable(&self, input: &Input) -> bool {
         self.head.method.is_idempotent() && is_all_there(self.head, input)
-    }
-
-    fn note_connect_failure(&self, member: &Member, error: &io::Error) {
-        tracing::debug!(
-            service = %self.service.config.name, upstream = %member.name,
-            address = %member.address, %error, "connect failed"
-        );
     }
 }
 

@@ -9,6 +9,7 @@ mod exchange;
 mod fault;
 mod front;
 mod id;
+mod identify;
 mod info;
 mod judge;
 mod policy;
@@ -21,12 +22,13 @@ use std::cell::RefCell;
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use crate::balance::client_hash;
 use crate::config::{Balancer, ErrorPages};
 use crate::proxy::auth::Recent;
 use crate::proxy::buffers::Input;
+use crate::proxy::http::identify::Identified;
 use crate::proxy::http1::{FieldId, Forwarded, RequestHead, ResponseHead};
 use crate::proxy::listen::Ends;
 use crate::proxy::send_proxy::Own;
@@ -69,6 +71,8 @@ struct Client {
     error_pages: Option<Arc<ErrorPages>>,
     /// Of services whose upstreams are told who the client is.
     own: Own,
+    /// What the client's certificate was found to be.
+    identified: Vec<Identified>,
     /// Of the request under way.
     trace: Trace,
 }
@@ -99,6 +103,7 @@ pub(crate) async fn serve(worker: Counted, stream: Stream, ends: Ends) {
         forwarded: None,
         error_pages: None,
         own: Own::default(),
+        identified: Vec::new(),
         trace: Trace::default(),
     };
     let mut is_first = true;
@@ -232,6 +237,12 @@ impl Scratch {
         head.clear();
         keep(&self.responses, head);
     }
+}
+
+/// In seconds since 1970.
+fn unix_time() -> u64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    since.unwrap_or_default().as_secs()
 }
 
 fn keep<T>(pool: &RefCell<Vec<T>>, item: T) {

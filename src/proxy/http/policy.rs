@@ -58,6 +58,9 @@ impl Client {
         let all = front.map(|front| &front.secure);
         let is_forced = own.and_then(|own| own.force);
         let is_forced = is_forced.or(all.and_then(|all| all.force)).unwrap_or(false);
+        // Nobody shows a certificate in the open.
+        let asks = policy.and_then(|policy| policy.client_auth.as_ref());
+        let is_forced = is_forced || asks.is_some_and(|auth| auth.is_required);
         if !is_forced || path.starts_with(CHALLENGES) || self.is_tls(head, bytes) {
             return None;
         }

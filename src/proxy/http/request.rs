@@ -14,6 +14,7 @@ use crate::proxy::buffers::Input;
 use crate::proxy::http::exchange::{Exchange, Outcome, Switched, Waits};
 use crate::proxy::http::fault::{Blame, Fault};
 use crate::proxy::http::id::RequestId;
+use crate::proxy::http::identify;
 use crate::proxy::http::info::{self, Info};
 use crate::proxy::http::policy::Reply;
 use crate::proxy::http::sticky::Stickiness;
@@ -129,6 +130,10 @@ impl Client {
             return fronted.next;
         }
         let mut edits = Edits::default();
+        // Proxies in front that are trusted may have asked for themselves.
+        if plan.asks_clients() && !self.forwarded(balancer).is_trusted() {
+            identify::hide(&mut edits.fields);
+        }
         let rules = balancer.rules.as_deref();
         if let Some(rules) = rules
             && let Some(next) = self.judge(rules, None, input, head, &id, &mut edits).await
@@ -138,9 +143,9 @@ impl Client {
         // Rules of services may change it further, and what led here is to be cut off all the same.
         let routed = edits.path.clone();
         let asked = self.asked(input, head, &id);
-        let found = match rules {
-            None => plan.route(&asked),
-            Some(_) => plan.route(&Seen::of_request(&asked, &edits)),
+        let found = match rules.is_none() && edits.fields.is_empty() {
+            true => plan.route(&asked),
+            false => plan.route(&Seen::of_request(&asked, &edits)),
         };
         let Some(found) = found else {
             let status = match balancer.compat {
@@ -173,6 +178,13 @@ impl Client {
             // Whoever asked for it by name was led there before there was anything to read.
             service.state.record(balance::Outcome::TurnedAway);
             return self.refuse(421, input, head, Some(&id)).await;
+        }
+        if let Some(auth) = policy.and_then(|policy| policy.client_auth.as_ref())
+            && let Err(next) = self
+                .identify(auth, service, input, head, &id, &mut edits.fields)
+                .await
+        {
+            return next;
         }
         if let Some(policy) = policy
             && let Some(next) = self

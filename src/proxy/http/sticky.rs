@@ -6,11 +6,12 @@
 
 use std::borrow::Cow;
 use std::cell::Cell;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use crate::balance::{Tried, key_hash};
 use crate::config::{CookieMode, Sticky, StickyCookie};
 use crate::plan::Service;
+use crate::proxy::http::unix_time;
 use crate::proxy::http1::{
     FieldId, Method, RequestHead, ResponseHead, Stamp, cookie_values, is_out_of_date, prefix_of,
     read_stamp, set_value, with_prefix, with_value, without_cookie, without_prefix, write_stamp,
@@ -161,7 +162,7 @@ impl<'a> Stickiness<'a> {
     fn is_to_be_renewed(&self, cookie: &StickyCookie) -> bool {
         let Stamp { last, first } = self.stamp;
         let wants_last = cookie.maxidle.is_some() || last.is_some();
-        (wants_last && last.is_none_or(|last| last < now()))
+        (wants_last && last.is_none_or(|last| last < unix_time()))
             || cookie.maxlife.is_some() != first.is_some()
     }
 
@@ -169,7 +170,7 @@ impl<'a> Stickiness<'a> {
     fn inserted(&self, cookie: &StickyCookie, pin: &str) -> Vec<u8> {
         let mut value = [cookie.name.as_bytes(), b"=", pin.as_bytes()].concat();
         if cookie.maxidle.is_some() || cookie.maxlife.is_some() {
-            let now = now();
+            let now = unix_time();
             let first = cookie.maxlife.map(|_| self.stamp.first.unwrap_or(now));
             write_stamp(now, first, &mut value);
         }
@@ -240,7 +241,7 @@ fn worthless(cookie: &StickyCookie, service: &Service, head: &RequestHead, bytes
 fn is_over(cookie: &StickyCookie, stamp: Stamp) -> bool {
     let is_over = |date: Option<u64>, most: Option<Duration>| {
         date.zip(most)
-            .is_some_and(|(date, most)| is_out_of_date(date, most.as_secs(), now()))
+            .is_some_and(|(date, most)| is_out_of_date(date, most.as_secs(), unix_time()))
     };
     is_over(stamp.first, cookie.maxlife) || is_over(stamp.last, cookie.maxidle)
 }
@@ -337,9 +338,4 @@ fn is_private(answer: &ResponseHead, bytes: &[u8]) -> bool {
         .flat_map(|line| line.split(|b| *b == b','))
         .map(<[u8]>::trim_ascii)
         .any(|word| word.eq_ignore_ascii_case(b"private") || word.eq_ignore_ascii_case(b"no-store"))
-}
-
-fn now() -> u64 {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    since.unwrap_or_default().as_secs()
 }

@@ -440,7 +440,15 @@ fn held(buf: &[u8]) -> Result<Option<Element>, &'static str> {
 /// describes a message was decided on its head, and a server that merges trailers into the head must
 /// not be told something else by them: no name we know, no alias of one, no family of such names.
 fn is_harmless(name: &[u8]) -> bool {
-    const FAMILIES: [&[u8]; 5] = [b"content-", b"if-", b"proxy-", b"sec-", b"www-"];
+    const FAMILIES: [&[u8]; 7] = [
+        b"client-cert",
+        b"content-",
+        b"if-",
+        b"proxy-",
+        b"sec-",
+        b"www-",
+        b"x-ssl-",
+    ];
     FieldId::of_request(name) == FieldId::Other
         && !FAMILIES.iter().any(|family| {
             let of_it = |n: &[u8]| {

@@ -10,7 +10,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use tokio::net::TcpStream;
 
-use super::session::{Connection, HandshakeError, Session};
+use super::session::{HandshakeError, Session};
 use crate::plan::Service;
 use crate::proxy::buffers::Input;
 use crate::proxy::io::poll_read;
@@ -90,24 +90,34 @@ async fn shake(
     let mut early = worker.buffers.input();
     let hello = read_hello(&socket, &mut early).await?;
     let pinned = worker.view.pin();
-    let is_read = hello.is_some();
-    let server_name = hello.and_then(|hello| hello.server_name);
+    let server_name = hello
+        .as_ref()
+        .and_then(|hello| hello.server_name.as_deref());
     let known = Known {
         ends,
-        server_name: server_name.as_deref().unwrap_or_default(),
+        server_name: server_name.unwrap_or_default(),
     };
-    if is_read && let Some(service) = pinned.plan.passthrough(server_name.as_deref(), &known) {
+    if hello.is_some()
+        && let Some(service) = pinned.plan.passthrough(server_name, &known)
+    {
         return Ok(Accepted::Passed(Box::new(Passed {
             service: service.clone(),
             socket,
-            server_name,
+            server_name: hello.and_then(|hello| hello.server_name),
             early,
         })));
     }
-    let connection = pinned.tls.connection().map_err(HandshakeError::Tls)?;
+    let named = hello
+        .as_ref()
+        .and_then(|hello| hello.server_name.as_deref());
+    let hints = pinned.plan.client_hints(named);
+    let asks_client = hints.is_some();
+    let connection = pinned
+        .tls
+        .connection(hello.as_ref(), hints, &worker.buffers)?;
     drop(pinned);
-    let mut session =
-        Session::new(Connection::Server(connection), early, &worker.buffers).asked_for(server_name);
+    let mut session = Session::new(connection, early, &worker.buffers)
+        .asked_for(hello.and_then(|hello| hello.server_name), asks_client);
     poll_fn(|cx| session.poll_handshake(&socket, cx)).await?;
     Ok(Accepted::Session(Stream::secured(socket, session)))
 }

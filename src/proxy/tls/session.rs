@@ -1,6 +1,6 @@
 //! One TLS session: ciphertext in, plain bytes out, and the other way round.
 //!
-//! `rustls` without its own buffers: records are opened and sealed in buffers that the worker leases
+//! `rustls` without its own buffers, or OpenSSL (`legacy.rs`) in its place: records are opened and sealed in buffers that the worker leases
 //! while bytes are pending, so that an idle connection holds none. Nothing here touches a socket but
 //! through the functions of [`io`](crate::proxy::io) that plain connections use too.
 
@@ -10,34 +10,45 @@ use std::task::{Context, Poll, ready};
 use rustls::client::{ClientConnectionData, UnbufferedClientConnection};
 use rustls::server::{ServerConnectionData, UnbufferedServerConnection};
 use rustls::unbuffered::{ConnectionState, EncodeError, UnbufferedStatus, WriteTraffic};
-use rustls::{CipherSuite, CommonState, ProtocolVersion};
+use rustls::{AlertDescription, CommonState, ProtocolVersion};
+use rustls_pki_types::CertificateDer;
 use tokio::net::TcpStream;
 
+#[cfg(feature = "legacy-tls")]
+use super::legacy::Legacy;
 use crate::proxy::buffers::{Buffers, Input};
 use crate::proxy::io::{poll_read, poll_write, try_write};
 use crate::proxy_header::{Details, Tls};
+use crate::tls::suites::Suite;
 
 /// The longest record's bytes (RFC 8446, 5.1). More in one call would become two.
-const RECORD: usize = 16 * 1024;
+pub(super) const RECORD: usize = 16 * 1024;
 
-/// What may stand beside them: a record's own header, nonce and tag, and before it an answer to new keys
+/// What may stand beside them: a record's own header, nonce and tag (or MAC and padding), and before it an answer to new keys
 /// of the peer's and new keys of our own.
-const OVERHEAD: usize = 128;
+pub(super) const OVERHEAD: usize = 128;
 
 /// Handshake messages may be longer than a record; 64 KiB is where `rustls` gives up on one.
 const MAX_INCOMING: usize = 80 * 1024;
 
+/// Reads in a row that may bring nothing to hand on.
+const READS: usize = 4;
+
 /// Our side of a connection, as `rustls` names them.
 pub(crate) enum Connection {
     Server(UnbufferedServerConnection),
-    #[cfg_attr(not(test), expect(dead_code, reason = "upstreams are plain so far"))]
     Client(UnbufferedClientConnection),
+    /// By another library.
+    #[cfg(feature = "legacy-tls")]
+    Legacy(Box<Legacy>),
 }
 
 pub(crate) struct Session {
     connection: Connection,
     /// Whom the client asked for.
     server_name: Option<Box<str>>,
+    /// Whether the client was asked for a certificate.
+    asks_client: bool,
     /// Ciphertext that came and was not opened yet: never more than a part of a record once
     /// [`Session::advance`] has been at it.
     incoming: Input,
@@ -53,10 +64,15 @@ pub(crate) struct Session {
     is_closed: bool,
     /// Why nothing goes on here.
     broken: Option<io::ErrorKind>,
+    /// Why nothing more can be said; what the peer has said may still be read. Upstreams answer and stop
+    /// reading.
+    mute: Option<io::ErrorKind>,
+    /// With what words the peer ended it, if it was not the usual end.
+    alert: Option<AlertDescription>,
 }
 
 /// What is to be said once the session may say something.
-enum Say<'a> {
+pub(super) enum Say<'a> {
     Nothing,
     /// Two pieces as one.
     Bytes(&'a [u8], &'a [u8]),
@@ -69,6 +85,7 @@ impl Session {
         Self {
             connection,
             server_name: None,
+            asks_client: false,
             incoming,
             plain: buffers.input(),
             outgoing: buffers.input(),
@@ -76,16 +93,30 @@ impl Session {
             is_over: false,
             is_closed: false,
             broken: None,
+            mute: None,
+            alert: None,
         }
     }
 
-    /// The name in the client's hello.
+    /// The name in the client's hello, and whether it was asked for a certificate.
     #[must_use]
-    pub(crate) fn asked_for(self, server_name: Option<Box<str>>) -> Self {
+    pub(crate) fn asked_for(self, server_name: Option<Box<str>>, asks_client: bool) -> Self {
         Self {
             server_name,
+            asks_client,
             ..self
         }
+    }
+
+    /// The certificates that the client showed, leaf first; empty: none. `None`: it was not asked.
+    pub(crate) fn client_chain(&self) -> Option<&[CertificateDer<'static>]> {
+        let chain = match &self.connection {
+            Connection::Server(connection) => connection.peer_certificates(),
+            Connection::Client(_) => None,
+            #[cfg(feature = "legacy-tls")]
+            Connection::Legacy(legacy) => Some(legacy.client_chain()),
+        };
+        self.asks_client.then(|| chain.unwrap_or_default())
     }
 
     /// What an upstream can be told of it.
@@ -93,15 +124,28 @@ impl Session {
         let common: &CommonState = match &self.connection {
             Connection::Server(connection) => connection,
             Connection::Client(connection) => connection,
+            #[cfg(feature = "legacy-tls")]
+            Connection::Legacy(legacy) => {
+                return self.known(
+                    legacy.ssl().selected_alpn_protocol(),
+                    legacy.ssl().current_cipher().map(|cipher| cipher.name()),
+                );
+            }
         };
         let suite = common.negotiated_cipher_suite();
+        let suite = suite.and_then(|suite| Suite::of_code(suite.suite().into()));
+        self.known(common.alpn_protocol(), suite.map(|suite| suite.name))
+    }
+
+    fn known<'a>(&'a self, alpn: Option<&'a [u8]>, cipher: Option<&'a str>) -> Details<'a> {
         Details {
             authority: self.server_name.as_deref(),
-            alpn: common.alpn_protocol(),
+            alpn,
             unique_id: None,
             tls: Some(Tls {
                 version: self.version(),
-                cipher: suite.and_then(|suite| openssl_name(suite.suite())),
+                cipher,
+                client: None,
             }),
         }
     }
@@ -111,6 +155,8 @@ impl Session {
         let version = match &self.connection {
             Connection::Server(connection) => connection.protocol_version(),
             Connection::Client(connection) => connection.protocol_version(),
+            #[cfg(feature = "legacy-tls")]
+            Connection::Legacy(legacy) => return Some(legacy.ssl().version_str()),
         };
         match version? {
             ProtocolVersion::TLSv1_2 => Some("TLSv1.2"),
@@ -129,7 +175,7 @@ impl Session {
             if let Err(error) = self.advance(Say::Nothing) {
                 // The peer is told why, as far as its socket takes it at once.
                 self.try_flush(socket);
-                return Poll::Ready(Err(HandshakeError::Tls(error)));
+                return Poll::Ready(Err(error));
             }
             ready!(self.poll_flush(socket, cx))?;
             if !self.is_handshaking() {
@@ -148,6 +194,7 @@ impl Session {
         socket: &TcpStream,
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<()>> {
+        let mut reads = 0;
         loop {
             if !self.plain.is_empty() || self.is_over {
                 return Poll::Ready(Ok(()));
@@ -158,17 +205,20 @@ impl Session {
             // What the peer made us say must not wait for the caller's next word; it cannot make us say
             // much, since an answer to new keys is due once, until it is said. What the caller said,
             // and our end, are its own to push.
-            if self.sealed == 0
-                && !self.is_closed
-                && let Poll::Ready(Err(error)) = self.poll_flush(socket, cx)
-            {
-                return Poll::Ready(Err(error));
+            if self.sealed == 0 && !self.is_closed {
+                let _ = self.poll_flush(socket, cx);
             }
             if self.incoming.is_empty() {
                 // No buffer is held while nothing comes.
                 self.incoming.park();
                 ready!(socket.poll_read_ready(cx))?;
             }
+            if reads == READS {
+                // Records with nothing in them for us: others have their turn in between.
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            reads += 1;
             ready!(self.poll_fill(socket, cx))?;
             if self.advance(Say::Nothing).is_err() {
                 // What came before it is still good. The peer is told.
@@ -202,7 +252,7 @@ impl Session {
         a: &[u8],
         b: &[u8],
     ) -> Poll<io::Result<usize>> {
-        if let Some(kind) = self.broken {
+        if let Some(kind) = self.broken.or(self.mute) {
             return Poll::Ready(Err(kind.into()));
         }
         if self.is_closed {
@@ -229,13 +279,19 @@ impl Session {
 
     /// Whether the peer has said nothing to us. What it said to the session is taken in.
     pub(crate) fn is_silent(&mut self, socket: &TcpStream) -> bool {
-        loop {
-            let is_quiet = self.plain.is_empty() && !self.is_over && self.broken.is_none();
+        // Tickets come in one piece. Who says more than that, if nothing for us, is not silent: it could go on for
+        // as long as it likes.
+        for _ in 0..READS {
+            let is_quiet = self.plain.is_empty() && !self.is_over && !self.is_silenced();
             if !is_quiet || self.incoming.room().is_empty() {
                 return false;
             }
             match socket.try_read(self.incoming.room()) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.incoming.park();
+                    self.try_flush(socket);
+                    return self.incoming.is_empty();
+                }
                 Ok(0) | Err(_) => return false,
                 Ok(n) => self.incoming.add(n),
             }
@@ -243,15 +299,13 @@ impl Session {
                 return false;
             }
         }
-        self.incoming.park();
-        self.try_flush(socket);
-        self.incoming.is_empty()
+        false
     }
 
     /// Says that nothing more comes from us. Ready when that is in the kernel's hands, or nobody would
     /// hear it.
     pub(crate) fn poll_close(&mut self, socket: &TcpStream, cx: &mut Context<'_>) -> Poll<()> {
-        if self.broken.is_some() {
+        if self.is_silenced() {
             return Poll::Ready(());
         }
         if !std::mem::replace(&mut self.is_closed, true) {
@@ -268,10 +322,27 @@ impl Session {
         }
     }
 
+    /// As [`Session::poll_close`] for who does not wait: it is said as far as the socket takes it at once.
+    pub(crate) fn close_now(&mut self, socket: &TcpStream) {
+        if !self.is_silenced() {
+            if !std::mem::replace(&mut self.is_closed, true) {
+                let _ = self.advance(Say::Close);
+            }
+            self.try_flush(socket);
+        }
+    }
+
+    /// With what words the peer broke it off.
+    pub(crate) fn alert(&self) -> Option<AlertDescription> {
+        self.alert
+    }
+
     pub(crate) fn is_handshaking(&self) -> bool {
         match &self.connection {
             Connection::Server(connection) => connection.is_handshaking(),
             Connection::Client(connection) => connection.is_handshaking(),
+            #[cfg(feature = "legacy-tls")]
+            Connection::Legacy(legacy) => legacy.is_handshaking(),
         }
     }
 
@@ -298,7 +369,13 @@ impl Session {
         while !self.outgoing.is_empty() {
             match ready!(poll_write(socket, cx, self.outgoing.filled())) {
                 Ok(n) => self.outgoing.consume(n),
-                Err(error) => return Poll::Ready(Err(self.breaks(error.kind()))),
+                Err(error) => {
+                    self.outgoing.consume(self.outgoing.filled().len());
+                    self.outgoing.park();
+                    self.sealed = 0;
+                    self.mute = Some(error.kind());
+                    return Poll::Ready(Err(error));
+                }
             }
         }
         self.outgoing.park();
@@ -315,6 +392,11 @@ impl Session {
         self.outgoing.park();
     }
 
+    /// Whether nothing can be said any more.
+    fn is_silenced(&self) -> bool {
+        self.broken.is_some() || self.mute.is_some()
+    }
+
     fn breaks(&mut self, kind: io::ErrorKind) -> io::Error {
         self.broken = Some(kind);
         kind.into()
@@ -322,12 +404,14 @@ impl Session {
 
     /// Takes in what came, puts out what the session has to say by itself, then says `say`. Answers
     /// how many of its bytes were taken.
-    fn advance(&mut self, say: Say<'_>) -> Result<usize, rustls::Error> {
+    fn advance(&mut self, say: Say<'_>) -> Result<usize, HandshakeError> {
         let (incoming, plain) = (&mut self.incoming, &mut self.plain);
         let outgoing = &mut self.outgoing;
         let result = match &mut self.connection {
             Connection::Server(connection) => advance(connection, incoming, plain, outgoing, say),
             Connection::Client(connection) => advance(connection, incoming, plain, outgoing, say),
+            #[cfg(feature = "legacy-tls")]
+            Connection::Legacy(legacy) => legacy.advance(incoming, plain, outgoing, say),
         };
         match result {
             Ok(Advanced { taken, is_over }) => {
@@ -341,15 +425,22 @@ impl Session {
             }
             Err(error) => {
                 self.broken = Some(io::ErrorKind::InvalidData);
+                if let HandshakeError::Tls(rustls::Error::AlertReceived(alert)) = error {
+                    self.alert = Some(alert);
+                }
                 Err(error)
             }
         }
     }
 }
 
-struct Advanced {
-    taken: usize,
-    is_over: bool,
+/// What came of it.
+#[derive(Default)]
+pub(super) struct Advanced {
+    /// Of the caller's bytes.
+    pub(super) taken: usize,
+    /// The peer has announced its end.
+    pub(super) is_over: bool,
 }
 
 fn advance<C: Process>(
@@ -358,7 +449,7 @@ fn advance<C: Process>(
     plain: &mut Input,
     outgoing: &mut Input,
     say: Say<'_>,
-) -> Result<Advanced, rustls::Error> {
+) -> Result<Advanced, HandshakeError> {
     let mut is_over = false;
     let mut refused = None;
     loop {
@@ -401,7 +492,7 @@ fn advance<C: Process>(
         match refused.take() {
             // Once more, for the alert that tells the peer.
             Some(error) if taken.is_none() && connection.has_more_to_say() => refused = Some(error),
-            Some(error) => return Err(error),
+            Some(error) => return Err(error.into()),
             None => {}
         }
         if let Some(taken) = taken {
@@ -432,23 +523,6 @@ fn seal<D>(
         }
     }
     Ok(taken)
-}
-
-/// Suites as OpenSSL, and so everybody who reads headers, calls them.
-fn openssl_name(suite: CipherSuite) -> Option<&'static str> {
-    use CipherSuite as S;
-    Some(match suite {
-        S::TLS13_AES_128_GCM_SHA256 => "TLS_AES_128_GCM_SHA256",
-        S::TLS13_AES_256_GCM_SHA384 => "TLS_AES_256_GCM_SHA384",
-        S::TLS13_CHACHA20_POLY1305_SHA256 => "TLS_CHACHA20_POLY1305_SHA256",
-        S::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256 => "ECDHE-ECDSA-AES128-GCM-SHA256",
-        S::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384 => "ECDHE-ECDSA-AES256-GCM-SHA384",
-        S::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256 => "ECDHE-ECDSA-CHACHA20-POLY1305",
-        S::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256 => "ECDHE-RSA-AES128-GCM-SHA256",
-        S::TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384 => "ECDHE-RSA-AES256-GCM-SHA384",
-        S::TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256 => "ECDHE-RSA-CHACHA20-POLY1305",
-        _ => return None,
-    })
 }
 
 fn internal(error: impl std::fmt::Display) -> rustls::Error {
@@ -501,7 +575,10 @@ impl Process for UnbufferedClientConnection {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum HandshakeError {
     #[error("{0}")]
-    Tls(rustls::Error),
+    Tls(#[from] rustls::Error),
+    #[cfg(feature = "legacy-tls")]
+    #[error("OpenSSL: {0}")]
+    OpenSsl(String),
     #[error("{0}")]
     Io(#[from] io::Error),
 }

@@ -7,6 +7,7 @@ use std::net::{Shutdown, TcpListener as StdListener, TcpStream as StdStream};
 use std::sync::Arc;
 use std::task::Poll;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use rustls::client::{ClientConnection, UnbufferedClientConnection};
 use rustls::pki_types::{PrivateKeyDer, ServerName};
@@ -17,14 +18,43 @@ use rustls::{
 use tokio::net::TcpStream;
 
 use super::session::{Connection, HandshakeError, Session};
+#[cfg(feature = "legacy-tls")]
+use crate::plan::NamedCertificate;
 use crate::proxy::buffers::Buffers;
 use crate::proxy::stream::Stream;
 
-const VERSIONS: [&SupportedProtocolVersion; 2] = [&version::TLS12, &version::TLS13];
+/// What our side of a session is made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Tls12,
+    Tls13,
+    #[cfg(feature = "legacy-tls")]
+    Legacy,
+}
+
+/// What `rustls` has as client and as server.
+const VERSIONS: [Kind; 2] = [Kind::Tls12, Kind::Tls13];
+
+const SERVERS: &[Kind] = &[
+    Kind::Tls12,
+    Kind::Tls13,
+    #[cfg(feature = "legacy-tls")]
+    Kind::Legacy,
+];
 
 type Peer<C> = StreamOwned<C, StdStream>;
 
-fn configs(version: &'static SupportedProtocolVersion) -> (Arc<ServerConfig>, Arc<ClientConfig>) {
+struct Server {
+    config: Arc<ServerConfig>,
+    #[cfg(feature = "legacy-tls")]
+    legacy: Option<(super::legacy::Context, Vec<Arc<NamedCertificate>>)>,
+}
+
+fn configs(kind: Kind) -> (Server, Arc<ClientConfig>) {
+    let version: &SupportedProtocolVersion = match kind {
+        Kind::Tls13 => &version::TLS13,
+        _ => &version::TLS12,
+    };
     let made = rcgen::generate_simple_self_signed(["town.test".to_owned()]).unwrap();
     let key = PrivateKeyDer::Pkcs8(made.signing_key.serialize_der().into());
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -41,7 +71,23 @@ fn configs(version: &'static SupportedProtocolVersion) -> (Arc<ServerConfig>, Ar
         .unwrap()
         .with_root_certificates(roots)
         .with_no_client_auth();
-    (Arc::new(server), Arc::new(client))
+    let server = Server {
+        config: Arc::new(server),
+        #[cfg(feature = "legacy-tls")]
+        legacy: (kind == Kind::Legacy).then(|| {
+            let pem = made.cert.pem() + &made.signing_key.serialize_pem();
+            let certificate = NamedCertificate {
+                unit: "certs/town".into(),
+                name: "town".into(),
+                certificate: Arc::new(crate::tls::Certificate::read(&pem).unwrap()),
+                has_ended: false,
+            };
+            let suites = crate::tls::suites::Suites::that(|_| true);
+            let context = super::legacy::Context::new(suites).unwrap();
+            (context, vec![Arc::new(certificate)])
+        }),
+    };
+    (server, Arc::new(client))
 }
 
 fn name() -> ServerName<'static> {
@@ -73,8 +119,13 @@ async fn shake(socket: TcpStream, connection: Connection) -> Result<Stream, Hand
     Ok(Stream::secured(socket, session))
 }
 
-fn server_side(config: &Arc<ServerConfig>) -> Connection {
-    Connection::Server(UnbufferedServerConnection::new(config.clone()).unwrap())
+fn server_side(server: &Server) -> Connection {
+    #[cfg(feature = "legacy-tls")]
+    if let Some((context, certificates)) = &server.legacy {
+        let legacy = context.connection(certificates, false, &Buffers::default());
+        return Connection::Legacy(Box::new(legacy.unwrap()));
+    }
+    Connection::Server(UnbufferedServerConnection::new(server.config.clone()).unwrap())
 }
 
 fn client_side(config: &Arc<ClientConfig>) -> Connection {
@@ -88,8 +139,11 @@ fn their_client(config: &Arc<ClientConfig>, socket: StdStream) -> Peer<ClientCon
     )
 }
 
-fn their_server(config: &Arc<ServerConfig>, socket: StdStream) -> Peer<ServerConnection> {
-    StreamOwned::new(ServerConnection::new(config.clone()).unwrap(), socket)
+fn their_server(server: &Server, socket: StdStream) -> Peer<ServerConnection> {
+    StreamOwned::new(
+        ServerConnection::new(server.config.clone()).unwrap(),
+        socket,
+    )
 }
 
 async fn read_to_end(stream: &Stream) -> io::Result<Vec<u8>> {
@@ -109,8 +163,8 @@ fn many_bytes() -> Vec<u8> {
 
 #[test]
 fn a_session_carries_both_directions_at_once_to_an_announced_end() {
-    for version in VERSIONS {
-        let (server, client) = configs(version);
+    for kind in SERVERS {
+        let (server, client) = configs(*kind);
         let theirs = move |socket: StdStream| {
             let mut peer = their_client(&client, socket);
             let mut head = [0u8; 5];
@@ -147,8 +201,8 @@ fn a_session_carries_both_directions_at_once_to_an_announced_end() {
 
 #[test]
 fn a_session_as_client_is_silent_though_tickets_come_and_until_something_is_said() {
-    for version in VERSIONS {
-        let (server, client) = configs(version);
+    for kind in VERSIONS {
+        let (server, client) = configs(kind);
         let (go, wait) = std::sync::mpsc::channel::<()>();
         let theirs = move |socket: StdStream| {
             let mut peer = their_server(&server, socket);
@@ -178,8 +232,8 @@ fn a_session_as_client_is_silent_though_tickets_come_and_until_something_is_said
 
 #[test]
 fn an_end_that_was_not_announced_is_an_error() {
-    for version in VERSIONS {
-        let (server, client) = configs(version);
+    for kind in SERVERS {
+        let (server, client) = configs(*kind);
         let theirs = move |socket: StdStream| {
             let mut peer = their_client(&client, socket);
             peer.write_all(b"half an ans").unwrap();
@@ -199,7 +253,7 @@ fn an_end_that_was_not_announced_is_an_error() {
 
 #[test]
 fn a_peer_that_does_not_speak_tls_is_told_so() {
-    let (server, _) = configs(&version::TLS13);
+    let (server, _) = configs(Kind::Tls13);
     let theirs = |mut socket: StdStream| {
         socket.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
         let mut answer = Vec::new();
@@ -215,31 +269,33 @@ fn a_peer_that_does_not_speak_tls_is_told_so() {
 
 #[test]
 fn a_record_that_was_tampered_with_ends_the_session() {
-    let (server, client) = configs(&version::TLS13);
-    let theirs = move |socket: StdStream| {
-        let mut peer = their_client(&client, socket);
-        peer.write_all(b"hello").unwrap();
-        let mut forged = vec![23, 3, 3, 0, 32];
-        forged.extend([7; 32]);
-        peer.sock.write_all(&forged).unwrap();
-        let mut rest = Vec::new();
-        peer.read_to_end(&mut rest).unwrap_err()
-    };
-    let error = meet(theirs, async |socket| {
-        let stream = shake(socket, server_side(&server)).await.unwrap();
-        let mut head = [0u8; 5];
-        assert_eq!(stream.read(&mut head).await.unwrap(), 5);
-        let error = stream.read(&mut head).await.unwrap_err();
-        assert_eq!(error.kind(), io::ErrorKind::InvalidData);
-        let error = stream.write_all(b"more").await.unwrap_err();
-        assert_eq!(error.kind(), io::ErrorKind::InvalidData);
-    });
-    assert!(error.to_string().contains("BadRecordMac"), "{error}");
+    for kind in &SERVERS[1..] {
+        let (server, client) = configs(*kind);
+        let theirs = move |socket: StdStream| {
+            let mut peer = their_client(&client, socket);
+            peer.write_all(b"hello").unwrap();
+            let mut forged = vec![23, 3, 3, 0, 32];
+            forged.extend([7; 32]);
+            peer.sock.write_all(&forged).unwrap();
+            let mut rest = Vec::new();
+            peer.read_to_end(&mut rest).unwrap_err()
+        };
+        let error = meet(theirs, async |socket| {
+            let stream = shake(socket, server_side(&server)).await.unwrap();
+            let mut head = [0u8; 5];
+            assert_eq!(stream.read(&mut head).await.unwrap(), 5);
+            let error = stream.read(&mut head).await.unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::InvalidData);
+            let error = stream.write_all(b"more").await.unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::InvalidData);
+        });
+        assert!(error.to_string().contains("BadRecordMac"), "{error}");
+    }
 }
 
 #[test]
 fn new_keys_in_the_middle_change_nothing_for_anybody() {
-    let (server, client) = configs(&version::TLS13);
+    let (server, client) = configs(Kind::Tls13);
     let theirs = move |socket: StdStream| {
         let mut peer = their_client(&client, socket);
         let mut echoed = [0; 5];
@@ -268,7 +324,7 @@ fn more_bytes() -> Vec<u8> {
 
 #[test]
 fn new_keys_while_much_is_sent_change_nothing_either() {
-    let (server, client) = configs(&version::TLS13);
+    let (server, client) = configs(Kind::Tls13);
     let theirs = move |socket: StdStream| {
         let mut peer = their_client(&client, socket);
         let mut all = Vec::new();
@@ -296,100 +352,198 @@ fn new_keys_while_much_is_sent_change_nothing_either() {
 
 #[test]
 fn the_end_is_told_however_full_the_socket_is() {
-    let (server, client) = configs(&version::TLS13);
-    let (go, wait) = std::sync::mpsc::channel::<()>();
-    let theirs = move |socket: StdStream| {
-        let mut peer = their_client(&client, socket);
-        peer.write_all(b"go").unwrap();
-        wait.recv().unwrap();
-        // By the socket alone: what fills it is no record.
-        let mut all = Vec::new();
-        peer.sock.read_to_end(&mut all).unwrap();
-        all
-    };
-    let received = meet(theirs, async |socket| {
-        let filler = TcpStream::from_std(socket.into_std().unwrap()).unwrap();
-        let raw = socket2::SockRef::from(&filler).try_clone().unwrap();
-        let stream = shake(filler, server_side(&server)).await.unwrap();
-        assert_eq!(stream.read(&mut [0; 2]).await.unwrap(), 2);
-        while raw.send(&[0; 4096]).is_ok() {}
-        let told = poll_fn(|cx| Poll::Ready(stream.poll_shutdown_write(cx))).await;
-        assert!(told.is_pending());
-        go.send(()).unwrap();
-        poll_fn(|cx| stream.poll_shutdown_write(cx)).await;
-        let error = stream.write_all(b"more").await.unwrap_err();
-        assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
-    });
-    let alert = received.len() - 24;
-    assert_eq!(received[alert..alert + 5], [23, 3, 3, 0, 19]);
-    assert!(received[..alert].iter().rev().take(4096).all(|b| *b == 0));
+    for kind in &SERVERS[1..] {
+        let (server, client) = configs(*kind);
+        let (go, wait) = std::sync::mpsc::channel::<()>();
+        let theirs = move |socket: StdStream| {
+            let mut peer = their_client(&client, socket);
+            peer.write_all(b"go").unwrap();
+            wait.recv().unwrap();
+            // By the socket alone: what fills it is no record.
+            let mut all = Vec::new();
+            peer.sock.read_to_end(&mut all).unwrap();
+            all
+        };
+        let received = meet(theirs, async |socket| {
+            let filler = TcpStream::from_std(socket.into_std().unwrap()).unwrap();
+            let raw = socket2::SockRef::from(&filler).try_clone().unwrap();
+            let stream = shake(filler, server_side(&server)).await.unwrap();
+            assert_eq!(stream.read(&mut [0; 2]).await.unwrap(), 2);
+            // The kernel may make room once more, by handing on what is there.
+            while raw.send(&[0; 4096]).is_ok() {
+                while raw.send(&[0; 4096]).is_ok() {}
+                std::thread::sleep(Duration::from_millis(50));
+            }
+            let told = poll_fn(|cx| Poll::Ready(stream.poll_shutdown_write(cx))).await;
+            assert!(told.is_pending());
+            go.send(()).unwrap();
+            poll_fn(|cx| stream.poll_shutdown_write(cx)).await;
+            let error = stream.write_all(b"more").await.unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
+        });
+        let head: &[u8] = match kind {
+            Kind::Tls13 => &[23, 3, 3, 0, 19],
+            _ => &[21, 3, 3, 0, 26],
+        };
+        let alert = received.len() - 5 - usize::from(head[4]);
+        assert_eq!(received[alert..alert + 5], *head);
+        assert!(received[..alert].iter().rev().take(4096).all(|b| *b == 0));
+    }
+}
+
+#[test]
+fn who_does_not_wait_for_its_end_to_be_told_has_said_it_all_the_same() {
+    for version in VERSIONS {
+        let (server, client) = configs(version);
+        let theirs = move |socket: StdStream| {
+            let mut peer = their_server(&server, socket);
+            peer.write_all(b"go").unwrap();
+            let mut all = Vec::new();
+            peer.read_to_end(&mut all).map(|_| all)
+        };
+        let received = meet(theirs, async |socket| {
+            let stream = shake(socket, client_side(&client)).await.unwrap();
+            // With what is unread, such as tickets, the close would be a reset.
+            assert_eq!(stream.read(&mut [0; 2]).await.unwrap(), 2);
+            stream.write_all(b"all there is").await.unwrap();
+            stream.end_now();
+            stream.end_now();
+            assert!(stream.write_all(b"more").await.is_err());
+        });
+        assert_eq!(received.unwrap(), b"all there is");
+    }
+}
+
+#[test]
+fn what_the_peer_said_is_read_after_it_stopped_listening() {
+    for version in VERSIONS {
+        let (server, client) = configs(version);
+        let theirs = move |socket: StdStream| {
+            let mut peer = their_server(&server, socket);
+            peer.write_all(b"that is enough").unwrap();
+            peer.conn.send_close_notify();
+            peer.flush().unwrap();
+            let mut all = Vec::new();
+            peer.read_to_end(&mut all).unwrap_err();
+        };
+        meet(theirs, async |socket| {
+            let socket = TcpStream::from_std(socket.into_std().unwrap()).unwrap();
+            let raw = socket2::SockRef::from(&socket).try_clone().unwrap();
+            let stream = shake(socket, client_side(&client)).await.unwrap();
+            raw.shutdown(Shutdown::Write).unwrap();
+            for _ in 0..2 {
+                let error = stream.write_all(b"more").await.unwrap_err();
+                assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
+            }
+            assert_eq!(read_to_end(&stream).await.unwrap(), b"that is enough");
+        });
+    }
 }
 
 #[test]
 fn what_was_left_in_the_middle_is_not_gone_on_with() {
-    let (server, client) = configs(&version::TLS13);
-    let (go, wait) = std::sync::mpsc::channel::<()>();
-    let theirs = move |socket: StdStream| {
-        let mut peer = their_client(&client, socket);
-        peer.write_all(b"go").unwrap();
-        wait.recv().unwrap();
-        let mut all = Vec::new();
-        peer.read_to_end(&mut all).unwrap_err();
-        assert!(all.iter().all(|b| *b == 7), "none of what came later");
-    };
-    meet(theirs, async |socket| {
-        let stream = shake(socket, server_side(&server)).await.unwrap();
-        assert_eq!(stream.read(&mut [0; 2]).await.unwrap(), 2);
-        let much = vec![7; 64 << 20];
-        let mut writing = Box::pin(stream.write_all(&much));
-        let first = poll_fn(|cx| Poll::Ready(writing.as_mut().poll(cx))).await;
-        assert!(first.is_pending());
-        drop(writing);
-        go.send(()).unwrap();
-        let error = stream.write_all(b"something else").await.unwrap_err();
-        assert_eq!(error.kind(), io::ErrorKind::Interrupted);
-        // Nor is that an end that was announced.
-        poll_fn(|cx| stream.poll_shutdown_write(cx)).await;
-    });
+    for kind in &SERVERS[1..] {
+        let (server, client) = configs(*kind);
+        let (go, wait) = std::sync::mpsc::channel::<()>();
+        let theirs = move |socket: StdStream| {
+            let mut peer = their_client(&client, socket);
+            peer.write_all(b"go").unwrap();
+            wait.recv().unwrap();
+            let mut all = Vec::new();
+            peer.read_to_end(&mut all).unwrap_err();
+            assert!(all.iter().all(|b| *b == 7), "none of what came later");
+        };
+        meet(theirs, async |socket| {
+            let stream = shake(socket, server_side(&server)).await.unwrap();
+            assert_eq!(stream.read(&mut [0; 2]).await.unwrap(), 2);
+            let much = vec![7; 64 << 20];
+            let mut writing = Box::pin(stream.write_all(&much));
+            let first = poll_fn(|cx| Poll::Ready(writing.as_mut().poll(cx))).await;
+            assert!(first.is_pending());
+            drop(writing);
+            go.send(()).unwrap();
+            let error = stream.write_all(b"something else").await.unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::Interrupted);
+            // Nor is that an end that was announced.
+            poll_fn(|cx| stream.poll_shutdown_write(cx)).await;
+        });
+    }
 }
 
 #[test]
 fn a_peer_that_takes_nothing_keeps_a_writer_waiting_and_nothing_grows() {
-    let (server, client) = configs(&version::TLS13);
+    for kind in &SERVERS[1..] {
+        let (server, client) = configs(*kind);
+        let (go, wait) = std::sync::mpsc::channel::<()>();
+        let theirs = move |socket: StdStream| {
+            let mut peer = their_client(&client, socket);
+            peer.write_all(b"go").unwrap();
+            wait.recv().unwrap();
+            let mut all = Vec::new();
+            let _ = peer.read_to_end(&mut all);
+            all.len()
+        };
+        let len = meet(theirs, async |socket| {
+            let stream = shake(socket, server_side(&server)).await.unwrap();
+            assert_eq!(stream.read(&mut [0; 2]).await.unwrap(), 2);
+            let chunk = [7; 64 * 1024];
+            let mut sent = 0;
+            loop {
+                let mut writing = std::pin::pin!(poll_fn(|cx| stream.poll_write(cx, &chunk)));
+                let pending = poll_fn(|cx| match writing.as_mut().poll(cx) {
+                    Poll::Ready(n) => Poll::Ready(Some(n.unwrap())),
+                    Poll::Pending => Poll::Ready(None),
+                });
+                match pending.await {
+                    Some(n) => sent += n,
+                    None => break,
+                }
+                tokio::task::yield_now().await;
+            }
+            // Told to wait: the same bytes again, and they arrive once.
+            go.send(()).unwrap();
+            sent += poll_fn(|cx| stream.poll_write(cx, &chunk)).await.unwrap();
+            poll_fn(|cx| stream.poll_end(cx)).await;
+            drop(stream);
+            SENT.store(sent, std::sync::atomic::Ordering::Relaxed);
+        });
+        assert_eq!(len, SENT.load(std::sync::atomic::Ordering::Relaxed));
+    }
+}
+
+static SENT: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
+
+/// Whole records alone reach the library, so that nothing is idle and half read in it.
+#[cfg(feature = "legacy-tls")]
+#[test]
+fn half_a_record_is_no_silence_and_waits_in_our_own_buffer() {
+    let (server, client) = configs(Kind::Legacy);
     let (go, wait) = std::sync::mpsc::channel::<()>();
     let theirs = move |socket: StdStream| {
         let mut peer = their_client(&client, socket);
         peer.write_all(b"go").unwrap();
         wait.recv().unwrap();
-        let mut all = Vec::new();
-        let _ = peer.read_to_end(&mut all);
-        all.len()
+        let mut record = Vec::new();
+        peer.conn.writer().write_all(b"hello").unwrap();
+        peer.conn.write_tls(&mut record).unwrap();
+        peer.sock.write_all(&record[..9]).unwrap();
+        wait.recv().unwrap();
+        peer.sock.write_all(&record[9..]).unwrap();
+        peer.read_to_end(&mut Vec::new()).unwrap();
     };
-    let len = meet(theirs, async |socket| {
+    meet(theirs, async |socket| {
         let stream = shake(socket, server_side(&server)).await.unwrap();
         assert_eq!(stream.read(&mut [0; 2]).await.unwrap(), 2);
-        let chunk = [7; 64 * 1024];
-        let mut sent = 0;
-        loop {
-            let mut writing = std::pin::pin!(poll_fn(|cx| stream.poll_write(cx, &chunk)));
-            let pending = poll_fn(|cx| match writing.as_mut().poll(cx) {
-                Poll::Ready(n) => Poll::Ready(Some(n.unwrap())),
-                Poll::Pending => Poll::Ready(None),
-            });
-            match pending.await {
-                Some(n) => sent += n,
-                None => break,
-            }
+        assert!(stream.is_silent());
+        go.send(()).unwrap();
+        while stream.is_silent() {
             tokio::task::yield_now().await;
         }
-        // Told to wait: the same bytes again, and they arrive once.
         go.send(()).unwrap();
-        sent += poll_fn(|cx| stream.poll_write(cx, &chunk)).await.unwrap();
-        poll_fn(|cx| stream.poll_end(cx)).await;
-        drop(stream);
-        SENT.store(sent, std::sync::atomic::Ordering::Relaxed);
+        let mut said = [0; 5];
+        assert_eq!(stream.read(&mut said).await.unwrap(), 5);
+        assert_eq!(&said, b"hello");
+        assert!(stream.is_silent());
+        poll_fn(|cx| stream.poll_shutdown_write(cx)).await;
     });
-    assert_eq!(len, SENT.load(std::sync::atomic::Ordering::Relaxed));
 }
-
-static SENT: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);

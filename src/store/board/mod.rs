@@ -2,7 +2,7 @@
 //!
 //! It lies beside the key tree, never in it: `<root>.status/nodes/<node>` in etcd, under a lease, or
 //! `<PATH>.status/nodes/<node>.json` next to a directory, refreshed while the node lives. With several
-//! stores it is on the first etcd, else on the first directory.
+//! stores it is on the first etcd, else on the first directory. A `docker:` store has none.
 //!
 //! Publishing never makes the balancer wait and never fails it: the newest status replaces whatever was
 //! not written yet, and is tried again until it is there.
@@ -50,6 +50,8 @@ pub struct StatusBoard {
 enum Place {
     Etcd(Box<etcd::Board>),
     Dir(dir::Board),
+    /// An engine takes no writes: a node tells of itself at its own listener alone.
+    Nowhere(String),
 }
 
 impl StatusBoard {
@@ -58,10 +60,13 @@ impl StatusBoard {
         let is_etcd = |spec: &&StoreSpec| matches!(spec, StoreSpec::Etcd(_));
         let is_dir = |spec: &&StoreSpec| matches!(spec, StoreSpec::Dir(_));
         let first = specs.iter().find(is_etcd);
-        let place = match first.or_else(|| specs.iter().find(is_dir)) {
+        let is_docker = |spec: &&StoreSpec| matches!(spec, StoreSpec::Docker(_));
+        let first = first.or_else(|| specs.iter().find(is_dir));
+        let place = match first.or_else(|| specs.iter().find(is_docker)) {
             None | Some(StoreSpec::Certs(_) | StoreSpec::Given(_)) => {
                 return Err(StoreError::NoStore);
             }
+            Some(StoreSpec::Docker(spec)) => Place::Nowhere(spec.to_string()),
             Some(StoreSpec::Etcd(spec)) => {
                 Place::Etcd(Box::new(etcd::Board::new(spec.clone(), options.clone())))
             }
@@ -87,6 +92,7 @@ impl StatusBoard {
                 match place {
                     Place::Etcd(board) => board.write(newest).await,
                     Place::Dir(board) => board.write(newest).await,
+                    Place::Nowhere(_) => {}
                 }
             })));
         }
@@ -113,6 +119,14 @@ impl StatusBoard {
         let mut nodes = match &self.place {
             Place::Etcd(board) => board.list().await?,
             Place::Dir(board) => board.list().await?,
+            Place::Nowhere(store) => {
+                return Err(StoreError::Failed {
+                    store: store.clone(),
+                    reason:
+                        "nodes write no status there; ask a node itself: GET /v1/status at --stats"
+                            .to_owned(),
+                });
+            }
         };
         nodes.sort_by(|a, b| a.node.cmp(&b.node));
         Ok(nodes)
@@ -132,6 +146,7 @@ impl StatusBoard {
         match &self.place {
             Place::Etcd(board) => board.place(),
             Place::Dir(board) => board.place(),
+            Place::Nowhere(store) => store.clone(),
         }
     }
 }
