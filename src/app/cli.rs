@@ -114,6 +114,12 @@ pub enum Command {
         #[command(flatten)]
         store: StoreArgs,
     },
+    /// Ask the node of this machine whether it is ready; exit 1 if it is not: for health checks of containers
+    Ready {
+        /// Where its /ready is
+        #[arg(long, env = "LB_STATS", value_name = "ADDR:PORT", default_value_t = STATS, value_parser = address)]
+        stats: SocketAddr,
+    },
     /// Read a value from standard input and print it sealed, to be put where only those with the key
     /// file can read it
     Seal(SealArgs),

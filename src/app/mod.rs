@@ -10,6 +10,7 @@ mod lastgood;
 mod logging;
 mod look;
 mod pipeline;
+mod ready;
 mod run;
 mod seal;
 mod settings;
@@ -38,6 +39,7 @@ pub fn main() -> ExitCode {
             timeout,
             store,
         } => look::wait(revision, timeout, &store),
+        Command::Ready { stats } => ready::ready(stats),
         Command::Seal(args) => seal::seal(&args),
         Command::Import(args) => import::import(&args),
         Command::Whoami(args) => look::whoami(args),

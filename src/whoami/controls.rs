@@ -103,7 +103,7 @@ fn number(value: &str, least: u16, most: u16) -> Option<u16> {
 }
 
 /// `200ms`, `2s`, `1m`, or plain milliseconds; never more than an hour.
-fn duration(value: &str) -> Option<Duration> {
+pub(super) fn duration(value: &str) -> Option<Duration> {
     let digits = value.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let count: u64 = digits.parse().ok()?;
     let wait = match &value[digits.len()..] {

@@ -45,6 +45,28 @@ pub struct Args {
     /// Answer /health with 503 until `PUT /control?health=200`
     #[arg(long, env = "LB_WHOAMI_FAIL_HEALTH")]
     pub fail_health: bool,
+    /// How long it serves on after SIGTERM before it takes no more connections and finishes what it has;
+    /// none: it ends at once and cuts everything off
+    #[arg(long, env = "LB_WHOAMI_DRAIN", value_name = "DURATION", default_value = "0s", value_parser = drain)]
+    pub drain: Drain,
+}
+
+/// What is done at SIGTERM.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Drain {
+    /// Serve on for this long, then finish.
+    For(Duration),
+    /// End in the middle of everything.
+    None,
+}
+
+fn drain(text: &str) -> Result<Drain, &'static str> {
+    match text {
+        "none" => Ok(Drain::None),
+        text => controls::duration(text)
+            .map(Drain::For)
+            .ok_or("write a duration such as 5s, or none"),
+    }
 }
 
 /// Connections that are still busy at the end get this long.
@@ -69,6 +91,10 @@ pub async fn run(args: Args) -> io::Result<()> {
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
+        }
+        match args.drain {
+            Drain::For(time) => tokio::time::sleep(time).await,
+            Drain::None => std::process::exit(0),
         }
     };
     let whoami = Arc::new(Whoami::new(args.name, args.tcp));

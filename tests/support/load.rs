@@ -71,12 +71,40 @@ impl Load {
     /// `count` clients that ask for `/` at `host` over and over, `pace` apart, each on one connection.
     /// A failure is everything but a 200 from an origin whose name begins with `expected`.
     pub fn http(&self, count: usize, to: SocketAddr, host: &str, expected: &str, pace: Duration) {
+        let request = format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n");
+        self.requests(count, to, host, request, expected, pace);
+    }
+
+    /// The same with requests that nobody may send twice, to `target`.
+    pub fn posts(
+        &self,
+        count: usize,
+        to: SocketAddr,
+        (host, target): (&str, &str),
+        expected: &str,
+        pace: Duration,
+    ) {
+        let request =
+            format!("POST {target} HTTP/1.1\r\nHost: {host}\r\nContent-Length: 2\r\n\r\nhi");
+        self.requests(count, to, host, request, expected, pace);
+    }
+
+    fn requests(
+        &self,
+        count: usize,
+        to: SocketAddr,
+        host: &str,
+        request: String,
+        expected: &str,
+        pace: Duration,
+    ) {
+        let request: Arc<str> = request.into();
         for _ in 0..count {
             let (host, expected) = (host.to_owned(), expected.to_owned());
-            let tally = self.tally.clone();
+            let (request, tally) = (request.clone(), self.tally.clone());
             self.runtime.spawn(async move {
                 while !tally.is_over.load(Relaxed) {
-                    if let Err(reason) = ask(&tally, to, &host, &expected, pace).await {
+                    if let Err(reason) = ask(&tally, to, &request, &expected, pace).await {
                         tally.fail(format!("request to {host}: {reason}"));
                         sleep(Duration::from_millis(50)).await;
                     }
@@ -116,6 +144,11 @@ impl Load {
             requests: self.tally.requests.load(Relaxed),
             echoes: self.tally.echoes.load(Relaxed),
         }
+    }
+
+    /// How much failed until now.
+    pub fn failures(&self) -> u64 {
+        self.tally.failures.load(Relaxed)
     }
 
     /// Panics if anything failed until now. `when` says what was just done.
@@ -211,7 +244,7 @@ impl Tally {
 async fn ask(
     tally: &Tally,
     to: SocketAddr,
-    host: &str,
+    request: &str,
     expected: &str,
     pace: Duration,
 ) -> Result<(), String> {
@@ -220,7 +253,6 @@ async fn ask(
         .map_err(|_| "no connection in time".to_owned())?
         .map_err(|error| format!("connect: {error}"))?;
     let _ = stream.set_nodelay(true);
-    let request = format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n");
     let mut bytes = Vec::new();
     let mut count = 0u64;
     while !tally.is_over.load(Relaxed) {

@@ -10,6 +10,7 @@
 pub mod certs;
 pub mod client;
 pub mod dns;
+pub mod docker;
 pub mod door;
 pub mod engine;
 pub mod etcd;
