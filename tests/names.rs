@@ -171,6 +171,34 @@ fn no_failure_of_dns_takes_an_address_away() {
 }
 
 #[test]
+fn a_name_that_is_gone_for_a_while_takes_its_addresses_along_and_may_come_back() {
+    let (dns, port) = (Dns::start(), free_port());
+    let _origins = origins(port, [2]);
+    for (number, gone) in [Say::NxDomain, Say::Records(Vec::new())]
+        .into_iter()
+        .enumerate()
+    {
+        dns.host(APP, &["127.0.0.2"]);
+        let pointsman = start(&dns, &format!("{APP}:{port}"));
+        pointsman.wait_for_text(HOST, "/", "2");
+        dns.say_to_all(Some(gone));
+        wait_until("it to be told", || {
+            warning(&pointsman).is_some_and(|w| w.starts_with("kept-answer app.internal"))
+        });
+        assert_eq!(pointsman.get(HOST, "/").text(), "2");
+        wait_for_members(&pointsman, &[]);
+        pointsman.wait_for_status(HOST, "/", 503);
+        let told = warning(&pointsman).expect("a warning");
+        assert!(
+            told.starts_with("unresolved app.internal"),
+            "{number}: {told}"
+        );
+        dns.say_to_all(None);
+        pointsman.wait_for_text(HOST, "/", "2");
+    }
+}
+
+#[test]
 fn a_family_that_fails_keeps_its_addresses_while_the_other_moves() {
     let (dns, port) = (Dns::start(), free_port());
     let _two = origins(port, [2, 3]);

@@ -128,6 +128,9 @@ impl Drop for Checker {
     }
 }
 
+/// What is started and announced at once takes a moment to listen: nobody is told of that.
+const GRACE: Duration = Duration::from_secs(2);
+
 /// What a check needs to know of its upstream.
 struct Watched {
     service: String,
@@ -170,6 +173,7 @@ async fn watch(watched: Watched, check: HealthCheck, queues: Arc<Queues>) {
     address.set_port(check.port.unwrap_or(address.port()));
     let born = Instant::now();
     let mut hangs = false;
+    let mut is_told = false;
     loop {
         let started = Instant::now();
         let result = {
@@ -200,7 +204,7 @@ async fn watch(watched: Watched, check: HealthCheck, queues: Arc<Queues>) {
         };
         watched.state.note_check(reason);
         let (service, upstream) = (&watched.service, &watched.upstream);
-        let is_new = watched.state.health() == Health::Starting;
+        let is_new = !watched.state.was_up();
         match watched.state.judge(verdict.is_ok(), check.rise, check.fall) {
             // As it should be: ten thousand such lines at a start would hide the one that matters.
             Some(Health::Up) if is_new => {
@@ -209,10 +213,14 @@ async fn watch(watched: Watched, check: HealthCheck, queues: Arc<Queues>) {
             Some(Health::Up) => {
                 tracing::info!(%service, %upstream, %address, reason, "upstream is up");
             }
-            Some(_) => {
+            Some(_) if !is_new => {
                 tracing::warn!(%service, %upstream, %address, reason, "upstream is down");
             }
-            None => {}
+            _ => {}
+        }
+        if is_new && !is_told && verdict.is_err() && born.elapsed() >= GRACE {
+            is_told = true;
+            tracing::warn!(%service, %upstream, %address, reason, "upstream is down");
         }
         hangs = is_late && watched.state.health() == Health::Down;
         let interval = match watched.state.was_up() || born.elapsed() > STARTING {

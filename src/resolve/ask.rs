@@ -57,6 +57,8 @@ pub(super) struct Asker {
 pub(super) struct Asked {
     /// Or why there is none.
     pub(super) targets: Result<Vec<Target>, String>,
+    /// Whether somebody who knows says that there are none.
+    pub(super) is_nothing: bool,
     /// Whether nothing is missing that may have been there before.
     pub(super) is_whole: bool,
     /// The shortest of its records. `None`: it comes from a file.
@@ -68,9 +70,17 @@ impl Asked {
     pub(super) fn failed(reason: impl Into<String>) -> Self {
         Self {
             targets: Err(reason.into()),
+            is_nothing: false,
             is_whole: false,
             ttl: None,
             memory: Memory::new(),
+        }
+    }
+
+    fn nothing(reason: String) -> Self {
+        Self {
+            is_nothing: true,
+            ..Self::failed(reason)
         }
     }
 }
@@ -141,6 +151,7 @@ impl Asker {
                         true => Ok(host.ips().map(Target::host).collect()),
                         false => Err(host.why()),
                     },
+                    is_nothing: !host.is_answered && host.failed.is_none(),
                     is_whole: true,
                     ttl: host.ttl,
                     memory: Memory::from([(name.as_str().to_owned(), host.families)]),
@@ -155,7 +166,8 @@ impl Asker {
     async fn service(self: Arc<Self>, name: &str, memory: Memory) -> Asked {
         let (records, mut ttl) = match self.lookup(name, RecordType::SRV).await {
             Found::Records(records, ttl) => (records, ttl),
-            Found::Nothing(why) | Found::Failed(why) => return Asked::failed(why),
+            Found::Nothing(why) => return Asked::nothing(why),
+            Found::Failed(why) => return Asked::failed(why),
         };
         let mut records: Vec<_> = records
             .into_iter()
@@ -165,7 +177,7 @@ impl Asker {
             })
             .collect();
         let Some(best) = records.iter().map(|srv| srv.priority).min() else {
-            return Asked::failed("its records say that there is no such service");
+            return Asked::nothing("its records say that there is no such service".to_owned());
         };
         records.retain(|srv| srv.priority == best);
         records.sort_by_cached_key(|srv| (srv.target.to_ascii(), srv.port));
@@ -209,6 +221,7 @@ impl Asker {
                 true => Err(why.unwrap_or_else(|| "its hosts have no addresses".to_owned())),
                 false => Ok(targets),
             },
+            is_nothing: false,
             is_whole,
             ttl: Some(ttl),
             memory: found

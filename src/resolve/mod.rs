@@ -1,8 +1,8 @@
 //! Asks DNS for the names that upstreams have, again and again, and keeps what was answered last.
 //!
 //! One task follows what is wanted and publishes what is known. An answer that cannot be had changes
-//! nothing: neither an error, nor silence, nor "no such name" takes addresses away; only another answer
-//! does. TTLs are followed where they are short, and not believed where they are long.
+//! nothing: neither an error nor silence takes addresses away. Another answer does, and so does "no such name"
+//! when it has been said for a while: its addresses may be somebody else's by then. TTLs are followed where they are short, and not believed where they are long.
 
 mod ask;
 mod system;
@@ -30,6 +30,9 @@ const FLOOR: Duration = Duration::from_secs(1);
 
 /// The first wait after a failure, at most.
 const FIRST_WAIT: Duration = Duration::from_secs(2);
+
+/// A name has to be nothing for this long before its last addresses go: a server that starts may say so of all.
+const HOLD: Duration = Duration::from_secs(10);
 
 /// How often the system's own files are looked at.
 const LOOK: Duration = Duration::from_secs(1);
@@ -112,6 +115,8 @@ struct State {
     /// The task that asks now.
     task: Option<Id>,
     due: Instant,
+    /// Since when every answer says that there is nothing of this name.
+    nothing_since: Option<Instant>,
 }
 
 impl Resolver {
@@ -150,6 +155,7 @@ impl Resolver {
                     backoff: self.backoff(),
                     task: None,
                     due: now,
+                    nothing_since: None,
                 };
                 self.asked.insert(question, state);
             }
@@ -229,6 +235,16 @@ impl Resolver {
             }
             Err(reason) => Err(reason),
         };
+        let now = Instant::now();
+        state.nothing_since = match result.is_err() && asked.is_nothing {
+            true => state.nothing_since.or(Some(now)),
+            false => None,
+        };
+        let held = state.nothing_since.map(|since| now - since);
+        let is_gone = last.is_some() && held.is_some_and(|held| held >= HOLD);
+        if is_gone {
+            state.memory = Memory::new();
+        }
         let wait = match &result {
             Ok(_) => {
                 state.backoff.reset();
@@ -238,11 +254,21 @@ impl Resolver {
                 let wait = ttl.max(FLOOR).min(self.settings.interval);
                 wait.mul_f64(1.0 - fastrand::f64() / 10.0)
             }
-            Err(_) => state.backoff.next_wait(),
+            Err(_) => {
+                let wait = state.backoff.next_wait();
+                let left = held.and_then(|held| HOLD.checked_sub(held));
+                left.map_or(wait, |left| wait.min(left.max(FLOOR)))
+            }
         };
-        state.due = Instant::now() + wait;
+        state.due = now + wait;
         self.due.insert((state.due, question.clone()));
-        self.publish(&question, result, last.is_some());
+        if is_gone {
+            tracing::warn!(name = %question, "name stands for nothing any more, what it stood for leaves");
+            self.known.send_modify(|known| {
+                known.answers.remove(&question);
+            });
+        }
+        self.publish(&question, result, last.is_some() && !is_gone);
     }
 
     fn publish(

@@ -36,9 +36,9 @@ pub struct Args {
         default_value = "127.0.0.1:8000"
     )]
     pub listen: Vec<SocketAddr>,
-    /// The name it answers with
-    #[arg(long, env = "LB_WHOAMI_NAME", default_value = "whoami")]
-    pub name: String,
+    /// The name it answers with [default: the host's name, in a container its id]
+    #[arg(long, env = "LB_WHOAMI_NAME")]
+    pub name: Option<String>,
     /// Plain TCP: send the name as a line, then echo
     #[arg(long, env = "LB_WHOAMI_TCP")]
     pub tcp: bool,
@@ -76,13 +76,17 @@ const LAST_ANSWERS: Duration = Duration::from_secs(3);
 /// the port it really got.
 pub async fn run(args: Args) -> io::Result<()> {
     let mut listeners = Vec::new();
+    let name = args.name.unwrap_or_else(|| {
+        let host = rustix::system::uname();
+        host.nodename().to_string_lossy().into_owned()
+    });
     for addr in &args.listen {
         let listener = TcpListener::bind(addr)
             .await
             .map_err(|e| io::Error::new(e.kind(), format!("cannot listen on {addr}: {e}")))?;
         let bound = listener.local_addr()?;
         let scheme = if args.tcp { "tcp" } else { "http" };
-        writeln!(io::stdout(), "{} listens on {scheme}://{bound}", args.name)?;
+        writeln!(io::stdout(), "{name} listens on {scheme}://{bound}")?;
         listeners.push(listener);
     }
     let mut terminate = signal(SignalKind::terminate())?;
@@ -97,7 +101,7 @@ pub async fn run(args: Args) -> io::Result<()> {
             Drain::None => std::process::exit(0),
         }
     };
-    let whoami = Arc::new(Whoami::new(args.name, args.tcp));
+    let whoami = Arc::new(Whoami::new(name, args.tcp));
     if args.fail_health {
         whoami.set_health(503);
     }
