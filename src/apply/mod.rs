@@ -184,6 +184,7 @@ impl Applier {
             for member in before.into_iter().flat_map(|s| s.all_members()) {
                 let id = member.state.id();
                 if !now.is_some_and(|s| s.all_members().any(|m| m.state.id() == id)) {
+                    member.state.leave();
                     gone.push(member.state.clone());
                 }
             }

@@ -109,6 +109,7 @@ pub struct UpstreamState {
     streak: AtomicU32,
     /// Whether it ever was `Up`: one that never was enters with its first good check.
     was_up: AtomicBool,
+    has_left: AtomicBool,
     /// What the last check found, in words; empty before the first. For those who look, not for traffic.
     last_check: Mutex<Box<str>>,
     hot: CachePadded<UpstreamHot>,
@@ -130,6 +131,7 @@ impl UpstreamState {
             health: AtomicU8::new(0),
             streak: AtomicU32::new(0),
             was_up: AtomicBool::new(false),
+            has_left: AtomicBool::new(false),
             last_check: Mutex::default(),
             hot: CachePadded::default(),
         };
@@ -194,6 +196,16 @@ impl UpstreamState {
 
     pub fn was_up(&self) -> bool {
         self.was_up.load(Relaxed)
+    }
+
+    /// It is in the plan no more: who still goes by an older one is not led there.
+    pub fn leave(&self) {
+        self.has_left.store(true, Relaxed);
+        self.set_health(Health::Down);
+    }
+
+    pub fn has_left(&self) -> bool {
+        self.has_left.load(Relaxed)
     }
 
     /// Keeps what a check found; most find what the one before found.

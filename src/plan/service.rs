@@ -166,6 +166,11 @@ impl Service {
         has_eligible(&self.members, tried)
     }
 
+    /// Whether some of its members are in a newer plan no more.
+    pub fn has_lost_members(&self) -> bool {
+        self.members.iter().any(|member| member.state.has_left())
+    }
+
     pub fn http_routes(&self) -> Option<&HttpRoutes> {
         match &self.config.mode {
             Mode::Http(routes) => Some(routes),

@@ -14,6 +14,7 @@ pub mod http1;
 mod io;
 mod known;
 mod listen;
+mod noted;
 mod pipe;
 mod probe;
 mod send_proxy;

@@ -99,14 +99,15 @@ pub(crate) async fn forward(
         header(form, &client, ends, about)
     });
     let wanted = Wanted {
-        service: &service,
+        service: service.clone(),
         client: client_id,
         header: header.as_deref(),
         retries,
         timeout: connect_timeout,
     };
     let connecting = wanted.connect_any(&worker, &deadline, &trace);
-    let (upstream, in_flight, index) = match connecting.await {
+    // By then the service may be a newer form of it.
+    let (service, upstream, in_flight, index) = match connecting.await {
         Ok(connected) => connected,
         Err(outcome) => {
             trace.stop(Cause::Upstream);
@@ -117,7 +118,7 @@ pub(crate) async fn forward(
     trace.connected();
 
     let member = &service.members[index];
-    let _noted = worker.note_tunnel(member.state.clone(), deadline.cutter());
+    let _noted = worker.tunnels.note(member.state.clone(), deadline.cutter());
     let idle = timeouts.tunnel.unwrap_or(balancer.timeouts.tunnel);
     let lender = Lender {
         buffers: &worker.buffers,
@@ -157,7 +158,7 @@ pub(crate) async fn forward(
 
 /// A connection to some upstream.
 struct Wanted<'a> {
-    service: &'a Arc<Service>,
+    service: Arc<Service>,
     /// Of whom.
     client: u64,
     header: Option<&'a [u8]>,
@@ -167,36 +168,44 @@ struct Wanted<'a> {
 
 impl Wanted<'_> {
     /// Tries upstreams until one takes the connection, `retries` times after the first: others before
-    /// the same again.
+    /// the same again, and those of now when one of them has left the plan.
     async fn connect_any(
-        self,
+        mut self,
         worker: &Worker,
         deadline: &Deadline,
         trace: &Trace,
-    ) -> Result<(Stream, InFlight, usize), Outcome> {
-        let service = self.service;
+    ) -> Result<(Arc<Service>, Stream, InFlight, usize), Outcome> {
         let mut tried = Tried::default();
         let mut outcome = Outcome::TurnedAway;
         for attempt in 0..=self.retries {
-            let Some(index) = service.pick(self.client, &tried) else {
+            let mut picked = self.service.pick(self.client, &tried);
+            if picked.is_none() && self.service.has_lost_members() {
+                let pinned = worker.view.pin();
+                if let Some(newer) = pinned.plan.service(&self.service.unit) {
+                    self.service = newer.clone();
+                    tried = Tried::default();
+                    picked = self.service.pick(self.client, &tried);
+                }
+            }
+            let Some(index) = picked else {
                 break;
             };
             trace.picked(index);
             if attempt > 0 {
                 trace.retried();
             }
-            let in_flight = InFlight::begin(&service.members[index].state);
+            let in_flight = InFlight::begin(&self.service.members[index].state);
             let whom = Whom {
-                service,
+                service: &self.service,
                 index,
                 header: self.header,
             };
-            match connect(worker, whom, self.timeout, deadline).await {
-                Ok(stream) => return Ok((stream, in_flight, index)),
+            match connect(worker, whom, self.timeout).await {
+                Ok(stream) => return Ok((self.service, stream, in_flight, index)),
                 Err(_) => {
                     outcome = Outcome::UpstreamFailure;
                     tried.add(index);
-                    if !service.has_untried(&tried) && attempt < self.retries {
+                    if !self.service.has_untried(&tried) && attempt < self.retries {
                         tried = Tried::default();
                         deadline.sleep(PAUSE).await;
                     }

@@ -144,13 +144,13 @@ pub(crate) struct Whom<'a> {
     pub(crate) header: Option<&'a [u8]>,
 }
 
-/// Connects, with all that belongs to it, for no longer than `timeout`. A failure counts as the member's
-/// own, and is told.
+/// Connects, with all that belongs to it, for no longer than `timeout`, and no longer than the member is in the
+/// plan: at the address of what is gone nobody may answer, not even with a refusal. A failure counts as the
+/// member's own, and is told.
 pub(crate) async fn connect(
     worker: &Worker,
     whom: Whom<'_>,
     timeout: Duration,
-    deadline: &Deadline,
 ) -> Result<Stream, NotConnected> {
     let Whom {
         service,
@@ -158,6 +158,11 @@ pub(crate) async fn connect(
         header,
     } = whom;
     let member = &service.members[index];
+    // Its own: a cut of the client's would end more than this.
+    let deadline = &worker.wheel.deadline();
+    let _noted = worker
+        .connects
+        .note(member.state.clone(), deadline.cutter());
     let result = match service.secured(index) {
         None => connect_plain(member.address, header, timeout, deadline).await,
         // Boxed: requests to plain upstreams would pay for what a handshake remembers.

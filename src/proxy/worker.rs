@@ -22,8 +22,9 @@ use crate::proxy::buffers::Buffers;
 use crate::proxy::generation::{Published, View};
 use crate::proxy::http1::Pages;
 use crate::proxy::listen::{Accepted, Bound, Ends, Protocol, accept_all};
+use crate::proxy::noted::Noted;
 use crate::proxy::pipe::Pipes;
-use crate::proxy::timer::{Cutter, TICK, Wheel};
+use crate::proxy::timer::{TICK, Wheel};
 use crate::proxy::tls::Handshakes;
 use crate::proxy::trace::Stories;
 use crate::proxy::upstream::Pools;
@@ -97,7 +98,7 @@ enum Command {
         ends: Ends,
         protocol: Protocol,
     },
-    /// End the tunnels to these upstreams when the time has passed.
+    /// End what waits for a connection to these upstreams, and the tunnels there when the time has passed.
     Retire {
         upstreams: Vec<Arc<UpstreamState>>,
         after: Duration,
@@ -215,8 +216,9 @@ pub(crate) struct Worker {
     logged: Cell<(u64, u32)>,
     draining: Cell<bool>,
     listeners: RefCell<HashMap<SocketAddr, oneshot::Sender<()>>>,
-    tunnels: RefCell<HashMap<u64, (Arc<UpstreamState>, Cutter)>>,
-    next_tunnel: Cell<u64>,
+    pub(crate) tunnels: Rc<Noted>,
+    /// Connections that are being made.
+    pub(crate) connects: Rc<Noted>,
 }
 
 fn run(
@@ -252,8 +254,8 @@ fn run(
         logged: Cell::default(),
         draining: Cell::new(false),
         listeners: RefCell::default(),
-        tunnels: RefCell::default(),
-        next_tunnel: Cell::new(0),
+        tunnels: Rc::default(),
+        connects: Rc::default(),
     });
     runtime.block_on(worker.clone().obey(commands));
     // Whatever did not finish within the drain time is dropped here with the runtime.
@@ -322,21 +324,6 @@ impl Worker {
         match is_announced {
             true => drop(spawn_local(accept_proxy::serve(counted, accepted))),
             false => counted.begin(accepted),
-        }
-    }
-
-    /// Notes a tunnel, so that it can be cut when its upstream goes. Dropping the note forgets it.
-    pub(crate) fn note_tunnel(
-        self: &Rc<Self>,
-        upstream: Arc<UpstreamState>,
-        cutter: Cutter,
-    ) -> NotedTunnel {
-        let id = self.next_tunnel.get();
-        self.next_tunnel.set(id + 1);
-        self.tunnels.borrow_mut().insert(id, (upstream, cutter));
-        NotedTunnel {
-            worker: self.clone(),
-            id,
         }
     }
 
@@ -417,13 +404,11 @@ impl Worker {
                 }
             },
             Command::Retire { upstreams, after } => {
+                // Whoever waits there goes elsewhere.
+                self.connects.cut(&upstreams);
                 spawn_local(async move {
                     tokio::time::sleep(after).await;
-                    for (upstream, cutter) in self.tunnels.borrow().values() {
-                        if upstreams.iter().any(|u| u.id() == upstream.id()) {
-                            cutter.cut();
-                        }
-                    }
+                    self.tunnels.cut(&upstreams);
                 });
             }
             Command::Drain { .. } => {}
@@ -469,16 +454,5 @@ impl std::ops::Deref for Counted {
 impl Drop for Counted {
     fn drop(&mut self) {
         self.0.shared.connections[self.0.index].fetch_sub(1, Relaxed);
-    }
-}
-
-pub(crate) struct NotedTunnel {
-    worker: Rc<Worker>,
-    id: u64,
-}
-
-impl Drop for NotedTunnel {
-    fn drop(&mut self) {
-        self.worker.tunnels.borrow_mut().remove(&self.id);
     }
 }

@@ -52,6 +52,8 @@ pub(super) struct Exchange<'a> {
     pub(super) info: Info,
     pub(super) waits: Waits,
     pub(super) retries: u32,
+    /// Whether it may be led to the upstreams of now when those of its plan are gone.
+    pub(super) may_lead_anew: bool,
     pub(super) max_body: Option<u64>,
     pub(super) limits: Limits,
 }
@@ -82,6 +84,8 @@ pub(super) enum Outcome {
     Answered(Next),
     /// Both sides agreed to another protocol: from here on bytes go both ways.
     Switched(Switched),
+    /// Its upstreams have left the plan since it was led to them, and nothing came of it.
+    Outdated,
 }
 
 /// A connection that becomes a tunnel.
@@ -124,11 +128,14 @@ impl Exchange<'_> {
         let mut may_reuse = true;
         loop {
             let Some(index) = self.pick(&tried) else {
+                if self.may_lead_anew && self.service.has_lost_members() {
+                    return Ok(Outcome::Outdated);
+                }
                 return Err(Fault::upstream(503, "no upstream can take it"));
             };
+            let member = &self.service.members[index];
             self.client.trace.picked(index);
             self.info.picked(index);
-            let member = &self.service.members[index];
             let in_flight = InFlight::begin(&member.state);
             let pooled = match may_reuse {
                 true => self.reuse(index, input),
@@ -178,6 +185,10 @@ impl Exchange<'_> {
                 },
             };
             drop(in_flight);
+            if member.state.has_left() && self.may_lead_anew {
+                self.client.trace.retried();
+                return Ok(Outcome::Outdated);
+            }
             if retries == 0 {
                 return Err(fault);
             }
@@ -249,7 +260,7 @@ impl Exchange<'_> {
             index,
             header: header.as_deref(),
         };
-        connect(worker, whom, self.waits.connect, &self.client.deadline).await
+        connect(worker, whom, self.waits.connect).await
     }
 
     /// Who the client is, for a connection that is made for this request.

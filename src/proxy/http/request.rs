@@ -25,6 +25,9 @@ use crate::proxy::http1::{
 use crate::proxy::tunnel::{Early, Lender, tunnel};
 use crate::rules::{Edits, FieldEdit, Seen};
 
+/// How often a request whose upstreams left is led anew. Each time needs a swap in between.
+const LED_ANEW: u32 = 3;
+
 impl Client {
     /// Serves the request whose bytes are in `input` or about to come, and leaves there what came
     /// behind it.
@@ -112,8 +115,26 @@ impl Client {
         }
     }
 
-    /// Leads a request to its service, or answers why it cannot be.
+    /// Leads a request by the plan of now, and once more by a newer one if its upstreams left meanwhile.
     async fn lead(&mut self, input: &mut Input, head: &RequestHead) -> Next {
+        for _ in 0..LED_ANEW {
+            if let Some(next) = self.lead_by_plan(input, head, true).await {
+                return next;
+            }
+        }
+        let led = self.lead_by_plan(input, head, false).await;
+        led.unwrap_or(Next::Cut)
+    }
+
+    /// Leads a request to its service, or answers why it cannot be. `None`: what it was led by is outdated, and
+    /// that only if it `may_lead_anew`.
+    async fn lead_by_plan(
+        &mut self,
+        input: &mut Input,
+        head: &RequestHead,
+        may_lead_anew: bool,
+    ) -> Option<Next> {
+        self.error_pages = None;
         let pinned = self.worker.view.pin();
         let plan = &pinned.plan;
         let balancer = plan.balancer();
@@ -127,7 +148,7 @@ impl Client {
             if !fronted.is_logged {
                 self.trace.forget();
             }
-            return fronted.next;
+            return Some(fronted.next);
         }
         let mut edits = Edits::default();
         // Proxies in front that are trusted may have asked for themselves.
@@ -138,7 +159,7 @@ impl Client {
         if let Some(rules) = rules
             && let Some(next) = self.judge(rules, None, input, head, &id, &mut edits).await
         {
-            return next;
+            return Some(next);
         }
         // Rules of services may change it further, and what led here is to be cut off all the same.
         let routed = edits.path.clone();
@@ -154,7 +175,7 @@ impl Client {
                 Compat::Pointsman => 404,
                 Compat::Kontena => 503,
             };
-            return self.refuse(status, input, head, Some(&id)).await;
+            return Some(self.refuse(status, input, head, Some(&id)).await);
         };
         let service = found.service;
         self.trace.routed(service);
@@ -171,34 +192,34 @@ impl Client {
             self.error_pages = policy.and_then(|policy| policy.error_pages.clone());
             let reply = self.turn_back(policy, front, balancer, head, input.filled());
             if let Some(reply) = reply {
-                return self.reply(reply, service, input, head, &id).await;
+                return Some(self.reply(reply, service, input, head, &id).await);
             }
         }
         if service.passthrough().is_some() {
             // Whoever asked for it by name was led there before there was anything to read.
             service.state.record(balance::Outcome::TurnedAway);
-            return self.refuse(421, input, head, Some(&id)).await;
+            return Some(self.refuse(421, input, head, Some(&id)).await);
         }
         if let Some(auth) = policy.and_then(|policy| policy.client_auth.as_ref())
             && let Err(next) = self
                 .identify(auth, service, input, head, &id, &mut edits.fields)
                 .await
         {
-            return next;
+            return Some(next);
         }
         if let Some(policy) = policy
             && let Some(next) = self
                 .judge(&policy.rules, Some(service), input, head, &id, &mut edits)
                 .await
         {
-            return next;
+            return Some(next);
         }
         if let Some(auth) = policy.and_then(|policy| policy.auth.as_ref()) {
             if let Err(next) = self
                 .authorize(auth, service, balancer, input, head, &id)
                 .await
             {
-                return next;
+                return Some(next);
             }
             if !auth.forward {
                 // First: an `Authorization` that rules set is for the application.
@@ -207,7 +228,7 @@ impl Client {
             }
         }
         if let Some(reply) = policy.and_then(Reply::of_maintenance) {
-            return self.reply(reply, service, input, head, &id).await;
+            return Some(self.reply(reply, service, input, head, &id).await);
         }
         let service = match policy {
             Some(_) => service.stand_in.as_ref().unwrap_or(service),
@@ -225,7 +246,7 @@ impl Client {
             && length > most
         {
             service.state.record(balance::Outcome::TurnedAway);
-            return self.refuse(413, input, head, Some(&id)).await;
+            return Some(self.refuse(413, input, head, Some(&id)).await);
         }
         let sticky = policy.and_then(|policy| policy.sticky.as_ref());
         let sticky = sticky.map(|sticky| {
@@ -233,7 +254,7 @@ impl Client {
             Stickiness::read(sticky, service, head, input.filled(), is_tls, &mut edits)
         });
         if lacks_slash && edits.path.is_none() {
-            return self.add_slash(input, head, &id).await;
+            return Some(self.add_slash(input, head, &id).await);
         }
         if let Some(sticky) = &sticky {
             self.trace.stuck(sticky.letters());
@@ -241,7 +262,7 @@ impl Client {
         self.trace.queued(service);
         let place = match self.admit(service, balancer).await {
             Ok(place) => place,
-            Err(fault) => return self.fail(fault, service, input, head, &id).await,
+            Err(fault) => return Some(self.fail(fault, service, input, head, &id).await),
         };
         self.trace.admitted();
         let waits = Waits::new(service, &balancer.timeouts);
@@ -260,13 +281,15 @@ impl Client {
             info: Info::new(balancer.info_headers),
             waits,
             retries: service.config.retries.unwrap_or(balancer.retries),
+            may_lead_anew,
             max_body,
             limits: Limits {
                 max_head_size: balancer.max_head_size as usize,
                 max_headers: balancer.max_headers as usize,
             },
         };
-        match exchange.run(input).await {
+        let next = match exchange.run(input).await {
+            Ok(Outcome::Outdated) => return None,
             Ok(Outcome::Answered(next)) => next,
             Ok(Outcome::Switched(switched)) => {
                 let service = service.clone();
@@ -281,7 +304,8 @@ impl Client {
                 Next::Cut
             }
             Err(fault) => self.fail(fault, service, input, head, &id).await,
-        }
+        };
+        Some(next)
     }
 
     /// Passes bytes both ways until the connection ends.
@@ -294,7 +318,9 @@ impl Client {
         } = switched;
         let member = &service.members[index];
         let worker = &self.worker;
-        let _noted = worker.note_tunnel(member.state.clone(), self.deadline.cutter());
+        let _noted = worker
+            .tunnels
+            .note(member.state.clone(), self.deadline.cutter());
         let lender = Lender {
             buffers: &worker.buffers,
             pipes: &worker.pipes,
