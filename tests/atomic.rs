@@ -182,7 +182,7 @@ fn ask(to: SocketAddr, host: &str, wanted: u64, asked: &AtomicU64) -> [u64; 2] {
         stream.write_all(requests.as_bytes()).expect("send");
         let mut left = PIPELINED;
         while left > 0 {
-            let Some((status, body)) = take_answer(&mut bytes) else {
+            let Some((status, body, _)) = take_answer(&mut bytes) else {
                 let n = stream.read(&mut block).expect("an answer in time");
                 assert!(
                     n > 0,

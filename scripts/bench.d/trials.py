@@ -1,4 +1,4 @@
-"""The measurements, by the names of docs/architecture.md: P1 to P10; and `cost`.
+"""The measurements, by the names of docs/architecture.md: P1 to P11; and `cost`.
 
 Each trial is a function from `Bench` to nothing; it records figures by what was measured and by whom.
 A round runs every peer once, one after the other, so that what the machine does besides hits all alike.
@@ -9,6 +9,7 @@ import time
 
 import process
 from cost import cost
+from joining import p11
 from load import Asker, Load, load
 from peers import ROOT, HAProxy, Nginx, Pointsman, Traefik
 from process import Failed, Process
@@ -192,7 +193,7 @@ def p9(bench):
                 peer.end()
 
 
-TRIALS = {"P1": p1, "P2": p2, "P3": p3, "P4": p4, "P5": p5, "P6": p6, "P7": p7, "P8": p8, "P9": p9, "P10": p10, "cost": cost}
+TRIALS = {"P1": p1, "P2": p2, "P3": p3, "P4": p4, "P5": p5, "P6": p6, "P7": p7, "P8": p8, "P9": p9, "P10": p10, "P11": p11, "cost": cost}
 
 
 def _loaded(peer, seconds, **more):

@@ -71,6 +71,19 @@ impl Load {
     /// `count` clients that ask for `/` at `host` over and over, `pace` apart, each on one connection.
     /// A failure is everything but a 200 from an origin whose name begins with `expected`.
     pub fn http(&self, count: usize, to: SocketAddr, host: &str, expected: &str, pace: Duration) {
+        self.fleet(count, &[to], host, expected, pace);
+    }
+
+    /// The same with clients that know all nodes of a balancer: each begins at one, and goes to the next
+    /// when that takes no connection.
+    pub fn fleet(
+        &self,
+        count: usize,
+        to: &[SocketAddr],
+        host: &str,
+        expected: &str,
+        pace: Duration,
+    ) {
         let request = format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n");
         self.requests(count, to, host, request, expected, pace);
     }
@@ -86,25 +99,28 @@ impl Load {
     ) {
         let request =
             format!("POST {target} HTTP/1.1\r\nHost: {host}\r\nContent-Length: 2\r\n\r\nhi");
-        self.requests(count, to, host, request, expected, pace);
+        self.requests(count, &[to], host, request, expected, pace);
     }
 
     fn requests(
         &self,
         count: usize,
-        to: SocketAddr,
+        to: &[SocketAddr],
         host: &str,
         request: String,
         expected: &str,
         pace: Duration,
     ) {
         let request: Arc<str> = request.into();
-        for _ in 0..count {
+        for number in 0..count {
+            let mut to = to.to_vec();
+            let first = number % to.len();
+            to.rotate_left(first);
             let (host, expected) = (host.to_owned(), expected.to_owned());
             let (request, tally) = (request.clone(), self.tally.clone());
             self.runtime.spawn(async move {
                 while !tally.is_over.load(Relaxed) {
-                    if let Err(reason) = ask(&tally, to, &request, &expected, pace).await {
+                    if let Err(reason) = ask(&tally, &to, &request, &expected, pace).await {
                         tally.fail(format!("request to {host}: {reason}"));
                         sleep(Duration::from_millis(50)).await;
                     }
@@ -240,18 +256,15 @@ impl Tally {
     }
 }
 
-/// One connection and its requests, until the load is over.
+/// One connection and its requests, until the load is over or the other side says that it was the last one.
 async fn ask(
     tally: &Tally,
-    to: SocketAddr,
+    to: &[SocketAddr],
     request: &str,
     expected: &str,
     pace: Duration,
 ) -> Result<(), String> {
-    let connected = timeout(LIMIT, TcpStream::connect(to)).await;
-    let mut stream = connected
-        .map_err(|_| "no connection in time".to_owned())?
-        .map_err(|error| format!("connect: {error}"))?;
+    let mut stream = connect(to).await?;
     let _ = stream.set_nodelay(true);
     let mut bytes = Vec::new();
     let mut count = 0u64;
@@ -269,7 +282,7 @@ async fn ask(
             }
         };
         let answer = timeout(LIMIT, exchange).await;
-        let (status, body) = answer
+        let (status, body, is_last) = answer
             .map_err(|_| format!("no answer in time (request {count})"))?
             .map_err(|error| format!("{error} (request {count} of its connection)"))?;
         if status != 200 || !body.starts_with(expected) {
@@ -277,12 +290,28 @@ async fn ask(
         }
         tally.requests.fetch_add(1, Relaxed);
         sleep(pace).await;
+        if is_last {
+            break;
+        }
     }
     Ok(())
 }
 
-/// Takes a whole answer with a length out of `bytes`.
-pub fn take_answer(bytes: &mut Vec<u8>) -> Option<(u16, String)> {
+/// To the first that takes the connection.
+async fn connect(to: &[SocketAddr]) -> Result<TcpStream, String> {
+    let mut refusals = Vec::new();
+    for address in to {
+        match timeout(LIMIT, TcpStream::connect(address)).await {
+            Ok(Ok(stream)) => return Ok(stream),
+            Ok(Err(error)) => refusals.push(format!("connect to {address}: {error}")),
+            Err(_) => return Err(format!("no connection to {address} in time")),
+        }
+    }
+    Err(refusals.join(", "))
+}
+
+/// Takes a whole answer with a length out of `bytes`: status, body, and whether it is the connection's last.
+pub fn take_answer(bytes: &mut Vec<u8>) -> Option<(u16, String, bool)> {
     let end = bytes.windows(4).position(|w| w == b"\r\n\r\n")? + 4;
     let head = String::from_utf8_lossy(&bytes[..end]).to_ascii_lowercase();
     let status = head.get(9..12)?.parse().ok()?;
@@ -291,8 +320,9 @@ pub fn take_answer(bytes: &mut Vec<u8>) -> Option<(u16, String)> {
         .find_map(|line| line.strip_prefix("content-length:"));
     let length: usize = length.and_then(|n| n.trim().parse().ok()).unwrap_or(0);
     let body = String::from_utf8_lossy(bytes.get(end..end + length)?).into_owned();
+    let is_last = head.contains("\r\nconnection: close");
     bytes.drain(..end + length);
-    Some((status, body))
+    Some((status, body, is_last))
 }
 
 async fn keep_beating(mut stream: TcpStream, tally: &Tally) -> std::io::Result<()> {
