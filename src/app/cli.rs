@@ -176,6 +176,10 @@ pub struct RunArgs {
     /// The name of this node, unique among the nodes of one balancer [default: the host's name]
     #[arg(long, env = "LB_NODE", value_name = "NAME")]
     pub node: Option<String>,
+    /// A file with the token, of at least 16 characters, of those who may change keys at --stats; nobody may
+    /// without it
+    #[arg(long, env = "LB_API_TOKEN_FILE", value_name = "FILE")]
+    pub api_token_file: Option<PathBuf>,
     /// Threads that forward traffic [default: one per CPU]
     #[arg(long, env = "LB_WORKERS", value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub workers: Option<u16>,
