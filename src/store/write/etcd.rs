@@ -82,12 +82,12 @@ impl Keys {
         let mut kv = client.kv_client();
         let answer = match limited(LIMIT, kv.txn(txn)).await {
             Ok(answer) => answer,
-            Err(error @ EtcdError::Timeout(_)) => {
+            Err(error) if error.is_no() => return Err(self.failed(error.to_string())),
+            Err(error) => {
                 return Err(self.failed(format!(
                     "{error}; whether the change was made is not known, look at the keys"
                 )));
             }
-            Err(error) => return Err(self.failed(error.to_string())),
         };
         self.client = Some(client);
         if !answer.succeeded() {
