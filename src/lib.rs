@@ -1,7 +1,7 @@
 //! pointsman: a load balancer that is reconfigured under moving traffic.
 //!
 //! The floors, from the bottom (a module names only lower ones): names, diag, backoff; snapshot, balance,
-//! status, yaml, rules, password, accesslog, tls, proxy_header, dns, link; store, seal, render, config, resolve; plan; proxy; apply, admin; app. `whoami` stands aside.
+//! status, yaml, rules, password, accesslog, tls, proxy_header, dns, link; store, seal, render, config, resolve; plan, change; proxy; apply, admin; app. `whoami` stands aside.
 //! `docs/architecture.md` says more, and `tests/structure.rs` holds them.
 
 pub mod accesslog;
@@ -10,6 +10,7 @@ pub mod app;
 pub mod apply;
 pub mod backoff;
 pub mod balance;
+pub mod change;
 pub mod config;
 pub mod diag;
 pub mod dns;

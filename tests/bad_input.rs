@@ -764,6 +764,7 @@ const WRONG: &[(&str, &str)] = &[
     ("ssl_client_ca", "the certificate"),
     ("ssl_client_verify", "perhaps"),
     ("custom_settings", "tiemout server 5s"),
+    ("drain", "web-1,,web-2"),
     ("upstreams/a", "nowhere:http"),
     ("compat", "haproxy"),
     ("timeout_head", "later"),

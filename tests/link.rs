@@ -96,7 +96,17 @@ fn lb_words_are_all_the_keys_that_services_have() {
     let missing: Vec<_> = SERVICE_FIELDS
         .iter()
         .filter(|field| !ours.contains(field))
-        .filter(|field| !["name", "mode", "upstreams", "error_pages", "compat"].contains(*field))
+        .filter(|field| {
+            ![
+                "name",
+                "mode",
+                "upstreams",
+                "error_pages",
+                "compat",
+                "drain",
+            ]
+            .contains(*field)
+        })
         .collect();
     assert!(missing.is_empty(), "no LB_ variable for {missing:?}");
     let strange: Vec<_> = ours

@@ -25,7 +25,7 @@ const FLOORS: &[(u8, &[&str])] = &[
         ],
     ),
     (2, &["store", "seal", "render", "config", "resolve"]),
-    (3, &["plan"]),
+    (3, &["plan", "change"]),
     (4, &["proxy"]),
     (5, &["apply", "admin"]),
     (6, &["app"]),

@@ -1,5 +1,8 @@
-//! The operator's listener: `/live`, `/ready`, `/v1/status`, `/v1/plan`. It reads and never changes
-//! anything.
+//! The operator's listener: `/live`, `/ready`, `/v1/status`, `/v1/plan`, and the [`api`] of the keys. What runs is
+//! read here and never changed: a change goes to the store, and comes back as it does to every node.
+
+pub mod api;
+mod listen;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -26,9 +29,10 @@ pub struct Views {
     pub status: watch::Receiver<NodeStatus>,
     pub shared: Arc<Shared>,
     pub stores: Monitor,
+    pub api: api::Api,
 }
 
-const PLACES: &str = "there are /live, /ready, /v1/status and /v1/plan\n";
+const PLACES: &str = "there are /live, /ready, /v1/status, /v1/plan, /v1/services and /v1/certs\n";
 
 /// Serves until the task is dropped.
 pub async fn serve(listener: TcpListener, views: Views) -> std::io::Result<()> {
@@ -37,9 +41,10 @@ pub async fn serve(listener: TcpListener, views: Views) -> std::io::Result<()> {
         .route("/ready", get(ready))
         .route("/v1/status", get(status))
         .route("/v1/plan", get(plan))
+        .merge(api::router())
         .fallback(async || (StatusCode::NOT_FOUND, PLACES))
         .with_state(views);
-    axum::serve(listener, router).await
+    axum::serve(listen::Capped::new(listener), router).await
 }
 
 /// A free-standing bind, so that a taken port is told at the start.

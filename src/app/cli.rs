@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use clap::{Arg, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
+use crate::app::change::{CertArgs, DrainArgs, LinkArgs, ServicesArgs, UnlinkArgs};
 use crate::app::import::ImportArgs;
 use crate::config::values;
 use crate::store::{self, StoreSpec};
@@ -52,7 +53,10 @@ impl Cli {
     pub fn read() -> Self {
         let command = Self::command()
             .mut_args(unless_empty)
-            .mut_subcommands(|command| command.mut_args(unless_empty));
+            .mut_subcommands(|command| {
+                let nested = |command: clap::Command| command.mut_args(unless_empty);
+                command.mut_args(unless_empty).mut_subcommands(nested)
+            });
         Self::from_arg_matches(&command.get_matches())
             .unwrap_or_else(|error| error.format(&mut Self::command()).exit())
     }
@@ -60,7 +64,7 @@ impl Cli {
 
 /// A variable that is there and empty is not set, as a key that is empty is not: environment files
 /// and composed services are full of them, and an empty root would be all of etcd.
-fn unless_empty(arg: Arg) -> Arg {
+pub(super) fn unless_empty(arg: Arg) -> Arg {
     let is_empty = arg
         .get_env()
         .and_then(std::env::var_os)
@@ -125,6 +129,18 @@ pub enum Command {
     Seal(SealArgs),
     /// Turn a haproxy.cfg into keys, and list what could not be carried over
     Import(ImportArgs),
+    /// Say which upstreams a service has and what leads to it, in one change; what is not said stays
+    Link(Box<LinkArgs>),
+    /// Remove a service, or upstreams of it
+    Unlink(Box<UnlinkArgs>),
+    /// Show every service: what leads to it, its upstreams, who refused it
+    Services(ServicesArgs),
+    /// Give upstreams nothing new; clients that a cookie leads there stay
+    Drain(Box<DrainArgs>),
+    /// Give drained upstreams their share again
+    Undrain(Box<DrainArgs>),
+    /// Add or remove a certificate
+    Cert(CertArgs),
     /// A small upstream for demos and tests: answers its name, the path and the headers
     Whoami(whoami::Args),
     /// Print the completion script of a shell
@@ -166,6 +182,10 @@ pub struct RunArgs {
     /// The name of this node, unique among the nodes of one balancer [default: the host's name]
     #[arg(long, env = "LB_NODE", value_name = "NAME")]
     pub node: Option<String>,
+    /// A file with the token, of at least 16 characters, of those who may change keys at --stats; nobody may
+    /// without it
+    #[arg(long, env = "LB_API_TOKEN_FILE", value_name = "FILE")]
+    pub api_token_file: Option<PathBuf>,
     /// Threads that forward traffic [default: one per CPU]
     #[arg(long, env = "LB_WORKERS", value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub workers: Option<u16>,
@@ -514,7 +534,7 @@ fn root(text: &str) -> Result<String, Infallible> {
     Ok(store::normalise_root(text))
 }
 
-fn duration(text: &str) -> Result<Duration, String> {
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
     // Nobody is there yet whom a refusal could harm, so it is one and not the warning that a key gets.
     if values::looks_like_seconds(text) {
         return Err(format!(

@@ -15,6 +15,8 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::accesslog::Logs;
 use crate::admin;
+use crate::admin::api::{Api, Token};
+use crate::app::change::Changer;
 use crate::app::cli::RunArgs;
 use crate::app::lastgood::{LastGood, Saved};
 use crate::app::pipeline::{Outlets, Pipeline};
@@ -74,6 +76,7 @@ async fn run_until_signal(args: RunArgs) -> anyhow::Result<ExitCode> {
     for reason in warnings {
         tracing::warn!(reason, "flag accepted, but");
     }
+    let api = api(&args)?;
     let pages = settings::pages(args.error_pages.as_deref())?;
     let node = node_name(&args)?;
     let workers = match args.workers {
@@ -179,6 +182,7 @@ async fn run_until_signal(args: RunArgs) -> anyhow::Result<ExitCode> {
         status: status_seen.clone(),
         shared,
         stores: store.monitor(),
+        api,
     };
     let admin = tokio::spawn(admin::serve(stats, views));
 
@@ -270,6 +274,31 @@ fn raise_open_files() {
 fn yield_to_workers() {
     // A system that does not allow it runs as fair as it can.
     let _ = rustix::process::setpriority_process(None, CONTROL_NICENESS);
+}
+
+/// What the admin listener may change: keys, for who has the token.
+fn api(args: &RunArgs) -> anyhow::Result<Api> {
+    let token = match &args.api_token_file {
+        Some(file) => {
+            let (token, warning) = Token::open(file).map_err(anyhow::Error::msg)?;
+            if let Some(reason) = warning {
+                tracing::warn!(reason, "flag accepted, but");
+            }
+            Some(Arc::new(token))
+        }
+        None => None,
+    };
+    let changer = Changer::new(
+        &args.store,
+        &args.own,
+        &args.template,
+        &args.settings,
+        &args.listen,
+    )?;
+    Ok(Api {
+        control: Arc::new(changer),
+        token,
+    })
 }
 
 fn bind_all(flag: &str, addresses: &[SocketAddr], workers: usize) -> anyhow::Result<Vec<Bound>> {

@@ -291,7 +291,7 @@ impl<'a> Fields<'a> {
 }
 
 /// A name from a map, checked for what names of services and upstreams may be.
-pub(super) fn name(text: &str) -> Result<&str, Problem> {
+pub fn name(text: &str) -> Result<&str, Problem> {
     const NAME_BYTES: usize = 200;
     let stranger = |c: &char| !c.is_ascii_graphic() || matches!(c, '/' | '"' | '\\');
     let help = if text.is_empty() {

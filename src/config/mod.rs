@@ -18,6 +18,7 @@ mod client_auth;
 mod closed;
 mod custom;
 mod dns;
+mod drain;
 mod fields;
 mod front;
 pub mod haproxy;
@@ -47,6 +48,7 @@ pub use balancer::BALANCER_FIELDS;
 pub use certificate::{CERTIFICATE_FIELDS, Certificate};
 pub use client_auth::ClientAuth;
 pub use closed::{Asks, closed, in_place_of, marked_closed};
+pub use fields::name as read_name;
 pub use front::{Front, Stats, StatsUsers};
 pub use headers::HostHeader;
 pub use pages::{ErrorPage, ErrorPages, PAGE_STATUSES};
@@ -158,7 +160,10 @@ fn one(entry: &Entry, diagnostics: &mut Vec<Diagnostic>, defaults: &Balancer) ->
             let mut fields = Fields::new(entry, SERVICE_FIELDS);
             let service = service::service(&mut fields, defaults.compat);
             diagnostics.append(&mut without_misplaced_pem(entry, fields.finish()));
-            service.map(Unit::Service)
+            match drain::is_all(entry) {
+                true => Some(Unit::Ignored),
+                false => service.map(Unit::Service),
+            }
         }
         "balancer" => {
             let mut fields = Fields::new(entry, BALANCER_FIELDS);

@@ -7,6 +7,7 @@ use super::address::{Query, path};
 use super::auth;
 use super::client_auth;
 use super::custom;
+use super::drain::drain;
 use super::fields::{Fields, name};
 use super::haproxy::Scope;
 use super::policy;
@@ -80,6 +81,7 @@ pub const SERVICE_FIELDS: &[&str] = &[
     "ssl_client_ca",
     "ssl_client_verify",
     "custom_settings",
+    "drain",
     "upstreams",
 ];
 
@@ -186,7 +188,8 @@ pub(super) fn service(fields: &mut Fields<'_>, compat: Compat) -> Option<Service
             ..policy::tcp(fields)
         },
     };
-    let upstreams = upstreams(fields);
+    let mut upstreams = upstreams(fields);
+    drain(fields, &mut upstreams);
     Some(Service {
         name: service_name?,
         mode,

@@ -39,7 +39,7 @@ pub enum Unit {
     Balancer(Balancer),
     Service(Service),
     Certificate(Certificate),
-    /// Says nothing here: a flag that another balancer left behind.
+    /// Says nothing here: a flag that another balancer left behind, or whom a service drains that is not there.
     Ignored,
 }
 
@@ -207,7 +207,7 @@ pub enum HostPattern {
 pub struct Upstream {
     pub name: UpstreamName,
     pub address: Address,
-    /// 0 to 256, default 1. 0 takes no new connections: drained by hand. Of SRV names it says nothing but
+    /// 0 to 256, default 1. 0 takes no new connections: drained by hand, or by `drain`. Of SRV names it says nothing but
     /// whether they are drained: their records have weights.
     pub weight: u16,
 }

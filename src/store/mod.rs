@@ -13,6 +13,7 @@
 //!   anywhere while somebody waits in `next`.
 //! - [`read_once`]: one snapshot, for the subcommands that look and go.
 //! - [`SharedTickets`]: one value that nodes agree on, beside the tree.
+//! - [`Writer`]: keys that are written, as one change.
 //! - [`StatusBoard`]: what every node tells about itself, beside the tree; [`wait()`] on it.
 //!
 //! **Several stores are one tree.** Where two have the same key the later `--store` wins, key by
@@ -44,6 +45,7 @@ mod settle;
 mod spec;
 mod tickets;
 mod wait;
+mod write;
 
 pub use board::StatusBoard;
 pub use feed::{Monitor, StoreHealth};
@@ -53,6 +55,7 @@ pub use options::{DEFAULT_ROOT, EtcdOptions, StoreOptions, normalise_root};
 pub use spec::{DockerEngine, DockerSpec, EtcdSpec, GivenKeys, StoreSpec, StoreSpecError};
 pub use tickets::SharedTickets;
 pub use wait::{Behind, WaitError, wait};
+pub use write::{Edit, Held, WriteError, Writer, place};
 
 /// Why a store gave nothing to a caller who could not wait for ever.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::hub::{Store, open};
 use super::spec::StoreSpec;
-use super::{StoreError, StoreOptions};
+use super::{Edit, StoreError, StoreOptions};
 use crate::diag::Diagnostic;
 use crate::snapshot::Snapshot;
 
@@ -29,6 +29,43 @@ impl TreeState {
         let mut stores = self.sources.iter().rev();
         let (name, _) = stores.find(|(_, snapshot)| snapshot.get(key).is_some())?;
         Some(name)
+    }
+
+    /// The tree as it would be if the store at `place` had these keys changed.
+    pub fn with(&self, place: usize, edit: &Edit) -> Snapshot {
+        let mut tree = self.snapshot.clone();
+        let removed = edit.removed.iter().flat_map(|dir| {
+            let own = self.sources.get(place).map(|(_, own)| own.under(dir));
+            own.into_iter().flatten().map(|(key, _)| (&**key, None))
+        });
+        let keys = edit.keys.iter();
+        let keys = keys.map(|(key, value)| (key.as_str(), value.as_ref()));
+        for (key, value) in removed.chain(keys) {
+            if self.hides(place, key).is_some() {
+                continue;
+            }
+            let below = self.sources.get(..place).unwrap_or_default().iter().rev();
+            let below = below.filter_map(|(_, snapshot)| snapshot.get(key));
+            match (value, below.into_iter().next()) {
+                (Some(value), _) => tree.put(key, value.clone()),
+                (None, Some(value)) => tree.put(key, value.clone()),
+                (None, None) => {
+                    tree.remove(key);
+                }
+            }
+        }
+        tree
+    }
+
+    /// The store whose value of a key goes over that of the store at `place`.
+    pub fn hides(&self, place: usize, key: &str) -> Option<&str> {
+        let later = self.sources.get(place + 1..).unwrap_or_default();
+        let has_it = |(_, snapshot): &&(String, Snapshot)| snapshot.get(key).is_some();
+        later
+            .iter()
+            .rev()
+            .find(has_it)
+            .map(|(name, _)| name.as_str())
     }
 }
 

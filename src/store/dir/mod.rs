@@ -127,6 +127,11 @@ async fn next_work(pending: &Pending, full_at: Instant, lost: bool) -> Work {
 }
 
 /// The path without `.` in it; with the working directory in front where it is relative.
+/// Whether a file of this name is a key, or part of one's path.
+pub(super) fn is_key(name: &str) -> bool {
+    !name.is_empty() && !name.contains('\0') && names::kind_of(name) == names::NameKind::Key
+}
+
 pub(super) fn absolute(path: &Path) -> PathBuf {
     std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }

@@ -44,6 +44,11 @@ impl EtcdError {
         self.code() == Some(NOT_FOUND)
     }
 
+    /// Whether the server answered that it does not do it: wrong, too large, or not allowed.
+    pub(in crate::store) fn is_no(&self) -> bool {
+        matches!(self.code(), Some(3 | 7 | 8 | 9 | 11 | 16))
+    }
+
     fn code(&self) -> Option<i32> {
         match self {
             Self::Client(Error::GRpcStatus(status)) => Some(status.code() as i32),

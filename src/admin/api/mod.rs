@@ -1,0 +1,368 @@
+//! The keys over HTTP: services, their upstreams and certificates, read by everybody who may look, written by who
+//! has the token. `docs/api.md` lists it.
+//!
+//! What a change means, and whether it may be written, is decided by [`Control`], as for the commands.
+
+mod body;
+mod guard;
+mod token;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Path, Query, State};
+use axum::http::{HeaderMap, Method, StatusCode};
+use axum::response::{IntoResponse, Json, Response};
+use axum::routing::{any, get, put};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use self::body::Form;
+use super::Views;
+use crate::change::{Change, Control, Done, Failure, HTTP, How, Link, Problem, SaidUpstream, TCP};
+use crate::config::values;
+use crate::store::{WaitError, WriteError};
+
+pub use token::Token;
+
+/// What the listener changes, and for whom.
+#[derive(Clone)]
+pub struct Api {
+    pub control: Arc<dyn Control>,
+    /// `None`: for nobody.
+    pub token: Option<Arc<Token>>,
+}
+
+/// A client is not kept waiting for longer.
+const MAX_WAIT: Duration = Duration::from_secs(60);
+
+/// An answer that says why not.
+struct Refusal {
+    status: StatusCode,
+    body: Value,
+}
+
+type Answered = Result<Response, Refusal>;
+
+/// What stands behind the question mark.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Wishes {
+    /// `10s`: answer when every living node runs it.
+    wait: Option<String>,
+    /// Write what would be refused.
+    force: bool,
+    /// `http` or `tcp`, where a service of each is called so.
+    mode: Option<String>,
+    /// Seal the certificate.
+    seal: bool,
+}
+
+type Asked = Result<Query<Wishes>, axum::extract::rejection::QueryRejection>;
+
+pub(super) fn router() -> Router<Views> {
+    Router::new()
+        .route("/v1/services", get(list))
+        .route("/v1/services/{name}", any(service))
+        .route(
+            "/v1/services/{name}/upstreams/{upstream}",
+            put(upstream).delete(upstream),
+        )
+        .route(
+            "/v1/services/{name}/upstreams/{upstream}/drain",
+            put(drain).delete(drain),
+        )
+        .route("/v1/certs/{name}", put(certificate).delete(certificate))
+        .method_not_allowed_fallback(async || {
+            Refusal::new(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "this method does nothing here, docs/api.md lists those that do",
+            )
+        })
+}
+
+async fn list(State(views): State<Views>, headers: HeaderMap) -> Answered {
+    let api = &views.api;
+    let all = api.control.services().await?;
+    let is_known = guard::has_token(api, &headers);
+    let shown = all.into_iter().map(|service| match is_known {
+        true => service,
+        false => service.veiled(),
+    });
+    Ok(Json(shown.collect::<Vec<_>>()).into_response())
+}
+
+async fn service(
+    State(views): State<Views>,
+    Path(name): Path<String>,
+    asked: Asked,
+    method: Method,
+    headers: HeaderMap,
+    body: Body,
+) -> Answered {
+    let api = &views.api;
+    let wishes = read(asked)?;
+    match method {
+        Method::GET | Method::HEAD => one(api, &headers, &called(&name, &wishes)?).await,
+        Method::PUT | Method::PATCH => {
+            guard::may_write(api, &headers)?;
+            let form: Form = body::json(&headers, body).await?;
+            let is_all = method == Method::PUT;
+            let change = linked(called(&name, &wishes)?, form, is_all)?;
+            make(api, change, wishes).await
+        }
+        Method::DELETE => {
+            guard::may_write(api, &headers)?;
+            let service = called(&name, &wishes)?;
+            let upstreams = Vec::new();
+            make(api, Change::Unlink { service, upstreams }, wishes).await
+        }
+        _ => Err(Refusal::new(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "a service takes GET, PUT, PATCH and DELETE",
+        )),
+    }
+}
+
+async fn one(api: &Api, headers: &HeaderMap, name: &str) -> Answered {
+    let all = api.control.services().await?;
+    let mut found: Vec<_> = all
+        .into_iter()
+        .filter(|s| s.unit == name || s.name == name)
+        .collect();
+    match (found.len(), found.pop()) {
+        (1, Some(service)) => {
+            let shown = match guard::has_token(api, headers) {
+                true => service,
+                false => service.veiled(),
+            };
+            Ok(Json(shown).into_response())
+        }
+        (0, _) | (_, None) => Err(Refusal::new(
+            StatusCode::NOT_FOUND,
+            "there is no such service",
+        )),
+        _ => Err(Refusal::new(
+            StatusCode::CONFLICT,
+            "there are two services of this name; say ?mode=http or ?mode=tcp",
+        )),
+    }
+}
+
+async fn upstream(
+    State(views): State<Views>,
+    Path((name, upstream)): Path<(String, String)>,
+    asked: Asked,
+    method: Method,
+    headers: HeaderMap,
+    body: Body,
+) -> Answered {
+    let api = &views.api;
+    guard::may_write(api, &headers)?;
+    let wishes = read(asked)?;
+    let service = called(&name, &wishes)?;
+    let change = match method {
+        Method::PUT => {
+            let said: body::Upstream = body::json(&headers, body).await?;
+            // Alone it would take the requests of every host.
+            one(api, &headers, &service).await?;
+            Change::Link(Link {
+                service,
+                upstreams: vec![said.named(upstream)],
+                ..Link::default()
+            })
+        }
+        _ => Change::Unlink {
+            service,
+            upstreams: vec![upstream],
+        },
+    };
+    make(api, change, wishes).await
+}
+
+async fn drain(
+    State(views): State<Views>,
+    Path((name, upstream)): Path<(String, String)>,
+    asked: Asked,
+    method: Method,
+    headers: HeaderMap,
+) -> Answered {
+    let api = &views.api;
+    guard::may_write(api, &headers)?;
+    let wishes = read(asked)?;
+    let which = vec![format!("{}/{upstream}", called(&name, &wishes)?)];
+    let change = match method {
+        Method::PUT => Change::Drain(which),
+        _ => Change::Undrain(which),
+    };
+    make(api, change, wishes).await
+}
+
+async fn certificate(
+    State(views): State<Views>,
+    Path(name): Path<String>,
+    asked: Asked,
+    method: Method,
+    headers: HeaderMap,
+    body: Body,
+) -> Answered {
+    let api = &views.api;
+    guard::may_write(api, &headers)?;
+    let wishes = read(asked)?;
+    let change = match method {
+        Method::PUT => Change::AddCertificate {
+            name,
+            value: body::bytes(body).await?,
+        },
+        _ => Change::RemoveCertificate { name },
+    };
+    make(api, change, wishes).await
+}
+
+fn read(asked: Asked) -> Result<Wishes, Refusal> {
+    let bad = |error: axum::extract::rejection::QueryRejection| {
+        Refusal::new(StatusCode::BAD_REQUEST, error.body_text())
+    };
+    asked.map(|Query(wishes)| wishes).map_err(bad)
+}
+
+/// The service, as a change calls it.
+fn called(name: &str, wishes: &Wishes) -> Result<String, Refusal> {
+    match wishes.mode.as_deref() {
+        None => Ok(name.to_owned()),
+        Some("http") => Ok(format!("{HTTP}/{name}")),
+        Some("tcp") => Ok(format!("{TCP}/{name}")),
+        Some(_) => Err(Refusal::new(StatusCode::BAD_REQUEST, "mode is http or tcp")),
+    }
+}
+
+fn linked(service: String, form: Form, is_all: bool) -> Result<Change, Refusal> {
+    if !form.hidden.is_empty() {
+        let why = format!(
+            "the values of {} were hidden when this was read, and would be lost: read it with the token",
+            form.hidden.join(", ")
+        );
+        return Err(Refusal::new(StatusCode::BAD_REQUEST, why));
+    }
+    let is_tcp = match form.mode.as_deref() {
+        Some("tcp") => true,
+        Some("http") => false,
+        Some(_) => {
+            return Err(Refusal::new(StatusCode::BAD_REQUEST, "mode is http or tcp"));
+        }
+        None => form.keys.contains_key("external_port"),
+    };
+    let mut upstreams = Vec::new();
+    for (name, value) in form.upstreams {
+        let Some(value) = value else {
+            return Err(Refusal::new(
+                StatusCode::BAD_REQUEST,
+                format!("upstream {name} is null; DELETE removes an upstream"),
+            ));
+        };
+        let name = Some(name);
+        upstreams.push(SaidUpstream { name, value });
+    }
+    Ok(Change::Link(Link {
+        service,
+        is_tcp,
+        keys: form.keys,
+        upstreams,
+        replace: is_all,
+    }))
+}
+
+async fn make(api: &Api, change: Change, wishes: Wishes) -> Answered {
+    let limit = match &wishes.wait {
+        None => None,
+        Some(text) => match values::duration(text) {
+            Ok(limit) if limit <= MAX_WAIT => Some(limit),
+            _ => {
+                let why = format!("wait is a time up to {MAX_WAIT:?}, such as 10s");
+                return Err(Refusal::new(StatusCode::BAD_REQUEST, why));
+            }
+        },
+    };
+    let how = How {
+        force: wishes.force,
+        seal: wishes.seal,
+    };
+    let control = api.control.clone();
+    // A client that goes away in the middle stops nothing.
+    let made = tokio::spawn(async move { control.make(change, how).await });
+    let done = made.await.map_err(|_| {
+        Refusal::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "the change ended early; look at the keys",
+        )
+    })??;
+    if let Some(limit) = limit {
+        let waited = api.control.wait(done.clone(), limit).await;
+        waited.map_err(|error| Refusal::waiting(&done, &error))?;
+    }
+    Ok(Json(done).into_response())
+}
+
+impl Refusal {
+    fn new(status: StatusCode, error: impl Into<String>) -> Self {
+        let body = json!({ "error": error.into() });
+        Self { status, body }
+    }
+
+    /// The change is made; not all nodes run it.
+    fn waiting(done: &Done, error: &WaitError) -> Self {
+        let status = match error {
+            WaitError::Refused { .. } => StatusCode::UNPROCESSABLE_ENTITY,
+            WaitError::Timeout { .. } | WaitError::NoNode(_) => StatusCode::GATEWAY_TIMEOUT,
+            WaitError::Store(_) => StatusCode::SERVICE_UNAVAILABLE,
+        };
+        let mut refusal = Self::new(status, error.to_string());
+        refusal.body["revision"] = json!(done.revision);
+        if let WaitError::Timeout { behind, .. } = error {
+            let behind = behind
+                .iter()
+                .map(|b| json!({"node": b.node, "revision": b.revision, "wanted": b.wanted}));
+            refusal.body["behind"] = behind.collect();
+        }
+        refusal
+    }
+}
+
+impl From<Failure> for Refusal {
+    fn from(failure: Failure) -> Self {
+        let status = match &failure {
+            Failure::Problem(Problem::Bad(_)) => StatusCode::BAD_REQUEST,
+            Failure::Problem(Problem::NotThere(_)) => StatusCode::NOT_FOUND,
+            Failure::Problem(Problem::Ambiguous(_) | Problem::Elsewhere(_))
+            | Failure::Write(WriteError::Conflict | WriteError::NotWritable(_)) => {
+                StatusCode::CONFLICT
+            }
+            Failure::Write(WriteError::Impossible(_)) => StatusCode::PAYLOAD_TOO_LARGE,
+            Failure::Refused(_) => StatusCode::UNPROCESSABLE_ENTITY,
+            Failure::Write(WriteError::Store(_)) | Failure::Store(_) => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
+            Failure::Settings(_) => StatusCode::INTERNAL_SERVER_ERROR,
+        };
+        let mut refusal = Self::new(status, failure.to_string());
+        if let Failure::Refused(diagnostics) = failure {
+            refusal.body["diagnostics"] = json!(diagnostics);
+        }
+        refusal
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let mut response = (self.status, Json(self.body)).into_response();
+        if self.status == StatusCode::UNAUTHORIZED {
+            let scheme = axum::http::HeaderValue::from_static("Bearer");
+            response
+                .headers_mut()
+                .insert(axum::http::header::WWW_AUTHENTICATE, scheme);
+        }
+        response
+    }
+}
