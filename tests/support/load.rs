@@ -118,6 +118,12 @@ impl Load {
         }
     }
 
+    /// How many requests and flows failed, and the first of them in words.
+    pub fn failures(&self) -> (u64, Vec<String>) {
+        let told = self.tally.told.lock().expect("nobody panics with it");
+        (self.tally.failures.load(Relaxed), told.clone())
+    }
+
     /// Panics if anything failed until now. `when` says what was just done.
     pub fn assert_unharmed(&self, when: &str) {
         let failures = self.tally.failures.load(Relaxed);
