@@ -60,6 +60,12 @@ fn follow(engine: &Engine, options: &str) -> Pointsman {
     balancer
 }
 
+/// Starts it where it may not be ready for a while.
+fn begin(engine: &Engine) -> Pointsman {
+    let balancer = Pointsman::builder().store(&engine.store(""));
+    balancer.without_waiting().start()
+}
+
 fn wait_for(balancer: &Pointsman, upstreams: &[u32]) {
     let mut last = String::new();
     wait_until(&format!("upstreams {upstreams:?}"), || {
@@ -318,6 +324,39 @@ fn a_manager_without_a_leader_keeps_what_there_was() {
     }
     engine.swarm(|swarm| swarm.tasks.push(task("web", 2)));
     wait_for(&balancer, &[1, 2]);
+}
+
+#[test]
+fn a_first_tree_waits_for_the_swarm() {
+    let engine = manager(vec![service("web", &[HOST])], vec![task("web", 1)]);
+    engine.put(&container("other", "10.9.0.6", &[HOST]));
+    let leaderless = "{\"message\":\"The swarm does not have a leader.\"}";
+    engine.swarm(|swarm| {
+        swarm.instead = Some(("503 Service Unavailable", leaderless.to_owned()));
+    });
+    let mut balancer = begin(&engine);
+    wait_until("it is told", || {
+        balancer
+            .log()
+            .contains("the first look at the Swarm failed")
+    });
+    assert!(!balancer.log().contains("keys read"));
+    engine.swarm(|swarm| swarm.instead = None);
+    balancer.wait_until_ready();
+    wait_for(&balancer, &[1, 6]);
+
+    // An engine that is about to join.
+    let engine = manager(vec![service("web", &[HOST])], vec![task("web", 1)]);
+    engine.swarm(|swarm| {
+        swarm.is_manager = false;
+        swarm.state = "pending";
+    });
+    let mut balancer = begin(&engine);
+    wait_until("it was asked again", || asked(&engine, "info") > 1);
+    assert!(!balancer.log().contains("keys read"));
+    engine.swarm(|swarm| swarm.is_manager = true);
+    balancer.wait_until_ready();
+    wait_for(&balancer, &[1]);
 }
 
 #[test]

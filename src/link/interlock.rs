@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use super::draft::{Draft, Mode};
 use super::{Announced, Facts, Ground, Said};
+use crate::diag::{Diagnostic, quoted};
 
 const PREFIX: &str = "com.docker.lb.";
 
@@ -103,6 +104,19 @@ pub(super) fn read(facts: &Facts, ground: &Ground) -> Option<Said> {
     });
     let services = services.collect();
     Some(Said { services, problems })
+}
+
+/// A container that says nothing but what Interlock's first version read.
+pub(super) fn older(facts: &Facts) -> Option<Diagnostic> {
+    let mut labels = facts.labels.keys();
+    let label = labels.find(|label| label.starts_with("interlock."))?;
+    let label = quoted(label);
+    let message = format!(
+        "{}: is not announced: {label} is of Interlock 1",
+        facts.name
+    );
+    let help = "write com.docker.lb.hosts and com.docker.lb.port";
+    Some(Diagnostic::warning("unknown-word", message).help(help))
 }
 
 /// Which requests it asks for. Two services that ask for the same ones share them by their upstreams: a canary

@@ -92,7 +92,10 @@ pub fn read(facts: &Facts, ground: &Ground) -> Said {
     let Some((first, mut said)) = spoken.next() else {
         return Said {
             services: Vec::new(),
-            problems: lb::misspelt(facts).into_iter().collect(),
+            problems: lb::misspelt(facts)
+                .into_iter()
+                .chain(interlock::older(facts))
+                .collect(),
         };
     };
     for (other, _) in spoken {

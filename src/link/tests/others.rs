@@ -456,3 +456,22 @@ fn interlock_s_services_share_what_both_ask_for() {
     );
     assert_eq!(lb.services[0].shares, None);
 }
+
+#[test]
+fn interlock_s_first_version_is_told() {
+    let old = [
+        ("interlock.hostname", "www"),
+        ("interlock.domain", "a.test"),
+    ];
+    let (keys, told) = said(&facts(&old), &Ground::default());
+    assert_eq!(keys, "");
+    assert_eq!(
+        told,
+        [
+            "warning: web-1: is not announced: \"interlock.domain\" is of Interlock 1; write com.docker.lb.hosts and com.docker.lb.port"
+        ]
+    );
+    let both = [&old[..], &[("lb.virtual_hosts", "a.test")]].concat();
+    let (_, told) = said(&facts(&both), &Ground::default());
+    assert!(told.is_empty(), "{told:?}");
+}

@@ -132,13 +132,10 @@ impl Session {
     async fn begin(&mut self, swarm: &mut Swarm) -> Result<(), EngineError> {
         let limit = Instant::now() + JOINING;
         loop {
-            let news = match timeout_at(limit, swarm.next()).await {
-                Ok(news) => news,
+            match swarm.next().await {
+                Ok(News::Joining) if Instant::now() < limit => {}
                 // Whoever cannot join has containers nonetheless.
-                Err(_) => return Ok(()),
-            };
-            match news {
-                Ok(News::Joining) => {}
+                Ok(News::Joining) => return Ok(()),
                 Err(AskError::Engine(error)) => return Err(error),
                 Err(error @ AskError::Status { .. }) if !error.is_refusal() => {
                     return Err(EngineError::Failed {
