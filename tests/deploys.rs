@@ -56,7 +56,7 @@ fn redeploy(args: &[&str]) -> u64 {
     }
     let before = load.figures().requests;
     wait_until("load goes on", || load.figures().requests > before + 500);
-    let failures = load.failures();
+    let (failures, _) = load.failures();
     println!(
         "{args:?}: {} requests, {failures} failed",
         load.figures().requests

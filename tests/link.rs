@@ -25,11 +25,11 @@ fn facts(name: &str, service: &str, stack: Option<&str>, words: &[(&str, &str)])
         env: pick(true),
         labels: pick(false),
         networks: [("demo-network".to_owned(), "10.0.0.2".parse().ok())].into(),
-        is_on_host: false,
         ports: vec![Port {
             number: 8080,
             published: None,
         }],
+        ..Facts::default()
     }
 }
 

@@ -6,8 +6,9 @@ use serde_json::json;
 
 mod support;
 
-use support::engine::{Engine, container, real};
+use support::engine::{Engine, container};
 use support::pointsman::Pointsman;
+use support::real_engine::{docker, image, real};
 use support::wait_until;
 
 const WEB: [(&str, &str); 2] = [("lb.service", "web"), ("lb.virtual_hosts", "www.test")];
@@ -273,35 +274,6 @@ impl Drop for Container {
     }
 }
 
-fn docker(args: &[&str]) {
-    let run = Command::new("docker")
-        .args(args)
-        .output()
-        .expect("run docker");
-    assert!(
-        run.status.success(),
-        "docker {args:?}: {}",
-        String::from_utf8_lossy(&run.stderr)
-    );
-}
-
-/// An image of the program and the libraries it needs, made without a registry.
-fn image() {
-    let script = "set -e; dir=$(mktemp -d); cp \"$PROGRAM\" $dir/pointsman; strip -S $dir/pointsman || true
-        for lib in $(ldd \"$PROGRAM\" | grep -o '/[^ ]*'); do mkdir -p $dir$(dirname $lib); cp -L $lib $dir$lib; done
-        tar -C $dir -c . | docker import - pointsman-test:whoami; rm -r $dir";
-    let run = Command::new("sh")
-        .args(["-c", script])
-        .env("PROGRAM", env!("CARGO_BIN_EXE_pointsman"))
-        .output();
-    let run = run.expect("run a shell");
-    assert!(
-        run.status.success(),
-        "{}",
-        String::from_utf8_lossy(&run.stderr)
-    );
-}
-
 #[test]
 fn a_real_engines_containers_are_served() {
     if !real() {
@@ -310,7 +282,7 @@ fn a_real_engines_containers_are_served() {
         );
         return;
     }
-    image();
+    image("pointsman-test:whoami");
     let service = format!("t{}", std::process::id());
     let host = format!("{service}.test");
     let name = |n: u32| format!("{service}-{n}");

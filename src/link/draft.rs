@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Announced, Facts, Ground, Setting, limits, place};
+use super::{Announced, Facts, Ground, Kind, Setting, limits, place};
 use crate::diag::{Diagnostic, nearest, quoted};
 
 pub(super) struct Draft<'a> {
@@ -122,6 +122,34 @@ impl<'a> Draft<'a> {
         }
     }
 
+    /// `task` or `vip`: which of the two a member is, was decided where the facts are from.
+    pub(super) fn backend_mode(&mut self, value: &str, from: &str) {
+        match (value.trim(), self.facts.kind) {
+            ("task" | "", _) | ("vip", Kind::Vip) => {}
+            ("vip", Kind::Container) => {
+                self.not_here(from, "the containers are the upstreams, whatever it says");
+            }
+            ("vip", Kind::Task) => {
+                let message = format!(
+                    "{from} is vip, and the service has no virtual address, so its tasks are taken"
+                );
+                self.warn(
+                    "no-vip",
+                    message,
+                    "it has one with endpoint_mode vip, in an overlay network",
+                );
+            }
+            (other, _) => self.bad(from, other, "task or vip"),
+        }
+    }
+
+    /// Traefik's word for it.
+    pub(super) fn lbswarm(&mut self, value: &str, from: &str) {
+        if self.boolean(value, from) == Some(true) {
+            self.backend_mode("vip", from);
+        }
+    }
+
     pub(super) fn warn(&mut self, code: &str, message: String, help: &str) {
         let message = format!("{}: {message}", self.facts.name);
         self.problems
@@ -190,6 +218,7 @@ impl<'a> Draft<'a> {
                 "lb.network",
                 "com.docker.lb.network",
                 "traefik.docker.network",
+                "traefik.swarm.network",
             ];
             let mut said = labels
                 .into_iter()
@@ -219,6 +248,7 @@ impl<'a> Draft<'a> {
             dir,
             keys: self.keys,
             upstream,
+            shares: None,
         };
         (Some(announced), self.problems)
     }

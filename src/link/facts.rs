@@ -3,9 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 
-/// Facts of one container that runs. All texts are what somebody wrote: any of them may be hostile.
+/// Traefik's labels for the virtual address.
+pub(super) const LBSWARM: [&str; 2] = ["traefik.docker.lbswarm", "traefik.swarm.lbswarm"];
+
+/// Facts of one member: a container that runs, or what Swarm has in its place. All texts are what somebody wrote: any of them may be hostile.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Facts {
+    pub kind: Kind,
     /// Its name, which is the name of its upstream.
     pub name: String,
     /// The service it is a member of, as Compose, Swarm, Kontena or Rancher say.
@@ -16,10 +20,25 @@ pub struct Facts {
     pub labels: BTreeMap<String, String>,
     /// Its networks with its address there; none while it has none.
     pub networks: BTreeMap<String, Option<IpAddr>>,
+    /// Those of its networks that lie between hosts: containers are in them, and no host is.
+    pub overlays: BTreeSet<String>,
     /// It has the host's network.
     pub is_on_host: bool,
+    /// The address of that host; none if it is the balancer's own.
+    pub host: Option<IpAddr>,
     /// Its exposed TCP ports, ascending.
     pub ports: Vec<Port>,
+}
+
+/// What a member is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Kind {
+    #[default]
+    Container,
+    /// A task of a Swarm service.
+    Task,
+    /// A Swarm service by its virtual address.
+    Vip,
 }
 
 /// A TCP port that a container exposes.
@@ -92,6 +111,33 @@ impl Facts {
             (None, Some(service)) => service.clone(),
             _ => self.name.clone(),
         }
+    }
+
+    /// Whether a Swarm service asks for its virtual address as its upstream, in any dialect.
+    pub fn wants_vip(&self) -> bool {
+        let label = |name: &str| self.labels.get(name).map(|value| value.trim());
+        let modes = [
+            "com.docker.lb.backend_mode",
+            "lb.backend_mode",
+            "LB_BACKEND_MODE",
+        ];
+        let variable = self.env.get("LB_BACKEND_MODE").map(|value| value.trim());
+        let said = modes.into_iter().filter_map(label).chain(variable).next();
+        let is_true = |text: &str| {
+            let text = text.trim().to_ascii_lowercase();
+            matches!(text.as_str(), "true" | "yes" | "on" | "1")
+        };
+        let traefik = |(label, value): (&String, &String)| {
+            let label = label.to_ascii_lowercase();
+            LBSWARM.contains(&label.as_str()) && is_true(value)
+        };
+        said == Some("vip") || self.labels.iter().any(traefik)
+    }
+
+    /// Where a port of it is published, if that is a place that others can reach.
+    pub(super) fn published(&self, number: u16) -> Option<SocketAddr> {
+        let port = self.ports.iter().find(|port| port.number == number)?;
+        port.published.filter(|at| !at.ip().is_unspecified())
     }
 
     /// Its one exposed port.

@@ -1,7 +1,10 @@
 //! `com.docker.lb.*`: Interlock's labels.
 
+use std::collections::BTreeSet;
+
 use super::draft::{Draft, Mode};
-use super::{Facts, Ground, Said};
+use super::{Announced, Facts, Ground, Said};
+use crate::diag::{Diagnostic, quoted};
 
 const PREFIX: &str = "com.docker.lb.";
 
@@ -75,7 +78,7 @@ pub(super) fn read(facts: &Facts, ground: &Ground) -> Option<Said> {
                         draft.set("balance", "source", label);
                     }
                 }
-                _ => backend_mode(&mut draft, value, label),
+                _ => draft.backend_mode(value, label),
             },
             None => draft.unknown(label, NAMES),
         }
@@ -95,8 +98,45 @@ pub(super) fn read(facts: &Facts, ground: &Ground) -> Option<Said> {
         draft.set("upstream_tls_verify", "false", &from);
     }
     let (announced, problems) = draft.finish(Mode::Http, &facts.group(), port, ground);
-    let services = announced.into_iter().collect();
+    let services = announced.into_iter().map(|mut announced| {
+        announced.shares = Some(claim(&announced));
+        announced
+    });
+    let services = services.collect();
     Some(Said { services, problems })
+}
+
+/// A container that says nothing but what Interlock's first version read.
+pub(super) fn older(facts: &Facts) -> Option<Diagnostic> {
+    let mut labels = facts.labels.keys();
+    let label = labels.find(|label| label.starts_with("interlock."))?;
+    let label = quoted(label);
+    let message = format!(
+        "{}: is not announced: {label} is of Interlock 1",
+        facts.name
+    );
+    let help = "write com.docker.lb.hosts and com.docker.lb.port";
+    Some(Diagnostic::warning("unknown-word", message).help(help))
+}
+
+/// Which requests it asks for. Two services that ask for the same ones share them by their upstreams: a canary
+/// is a second service with the same hosts.
+fn claim(announced: &Announced) -> String {
+    let said = |key: &str| {
+        let setting = announced.keys.get(key);
+        setting.map(|setting| setting.value.trim().to_ascii_lowercase())
+    };
+    let hosts = said("virtual_hosts").unwrap_or_default();
+    let hosts: BTreeSet<_> = hosts
+        .split(',')
+        .map(str::trim)
+        .filter(|host| !host.is_empty())
+        .collect();
+    let path = announced.keys.get("virtual_path");
+    let path = path.map_or("", |path| path.value.trim().trim_end_matches('/'));
+    let is = |key: &str| said(key).is_some_and(|text| text == "true");
+    let (default, passthrough) = (is("default"), is("ssl_passthrough"));
+    format!("{hosts:?} {path:?} {default} {passthrough}")
 }
 
 /// Words in full, for the nearest one.
@@ -132,13 +172,5 @@ fn verify(draft: &mut Draft<'_>, value: &str, label: &str) {
         "none" | "" => draft.set("upstream_tls_verify", "false", label),
         "required" => draft.set("upstream_tls_verify", "true", label),
         other => draft.bad(label, other, "none or required"),
-    }
-}
-
-fn backend_mode(draft: &mut Draft<'_>, value: &str, label: &str) {
-    match value.trim() {
-        "task" | "" => {}
-        "vip" => draft.not_here(label, "the containers are the upstreams, whatever it says"),
-        other => draft.bad(label, other, "task or vip"),
     }
 }

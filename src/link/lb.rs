@@ -69,7 +69,8 @@ pub const SERVICE_KEYS: [&str; 52] = [
 const ROUTE_KEYS: [&str; 3] = ["virtual_host_regex", "virtual_hosts", "virtual_path"];
 
 /// Words that are no keys.
-const OWN: [&str; 6] = [
+const OWN: [&str; 7] = [
+    "backend_mode",
     "internal_port",
     "link",
     "mode",
@@ -178,6 +179,7 @@ pub(super) fn read(facts: &Facts, ground: &Ground) -> Option<Said> {
             "mode" | "link" | "service" => {}
             "internal_port" => port = Some(draft.port(value, from)),
             "network" => draft.network(value, from),
+            "backend_mode" => draft.backend_mode(value, from),
             "weight" => draft.weigh(value, from),
             "keep_virtual_path" if said.spelling == Spelling::Kontena => {
                 keep_virtual_path(&mut draft, value, from);

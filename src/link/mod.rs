@@ -32,7 +32,7 @@ use std::collections::BTreeMap;
 
 use crate::diag::Diagnostic;
 
-pub use facts::{Facts, Ground, Port, Standing};
+pub use facts::{Facts, Ground, Kind, Port, Standing};
 pub use lb::SERVICE_KEYS;
 pub use merge::merge;
 
@@ -53,6 +53,8 @@ pub struct Announced {
     pub keys: BTreeMap<String, Setting>,
     /// The value of `upstreams/<name of the container>`: its address, and its weight if one is said.
     pub upstream: String,
+    /// Services that claim this are one, in dialects where two with the same hosts share the requests.
+    pub shares: Option<String>,
 }
 
 /// A value, and the variable or label that it is from.
@@ -90,7 +92,10 @@ pub fn read(facts: &Facts, ground: &Ground) -> Said {
     let Some((first, mut said)) = spoken.next() else {
         return Said {
             services: Vec::new(),
-            problems: lb::misspelt(facts).into_iter().collect(),
+            problems: lb::misspelt(facts)
+                .into_iter()
+                .chain(interlock::older(facts))
+                .collect(),
         };
     };
     for (other, _) in spoken {

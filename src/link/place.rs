@@ -19,6 +19,9 @@ pub(super) fn address(
 ) -> Option<SocketAddr> {
     let facts = draft.facts;
     if facts.is_on_host {
+        if let Some(host) = facts.host {
+            return Some(SocketAddr::new(host, port));
+        }
         if let Standing::Container(_) = ground.standing {
             let message = "has the host's network, which this balancer's container cannot reach";
             let help = "run the balancer with the host's network, or put the container into a network of the balancer's";
@@ -28,12 +31,20 @@ pub(super) fn address(
         return Some(SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
     }
     let shared = |name: &str| match &ground.standing {
-        Standing::Host => true,
+        Standing::Host => !facts.overlays.contains(name),
         Standing::Container(own) => own.contains(name),
     };
     let names: Vec<&String> = facts.networks.keys().collect();
+    // Where no network is shared, a port that its node publishes will do.
+    let published = facts.published(port).filter(|at| match ground.standing {
+        Standing::Host => true,
+        Standing::Container(_) => !at.ip().is_loopback(),
+    });
     let chosen = match (said, names.as_slice()) {
         (_, []) => {
+            if published.is_some() {
+                return published;
+            }
             let message = "is in no network, so nobody can reach it";
             draft.error(
                 "no-network",
@@ -59,11 +70,12 @@ pub(super) fn address(
         }
         (None, [only]) => (*only).clone(),
         (None, [first, ..]) => {
-            let mut ours = names
-                .iter()
-                .filter(|name| matches!(ground.standing, Standing::Container(_)) && shared(name));
+            let is_choosing =
+                matches!(ground.standing, Standing::Container(_)) || !facts.overlays.is_empty();
+            let mut ours = names.iter().filter(|name| is_choosing && shared(name));
             match ours.next() {
                 Some(name) => (*name).clone(),
+                None if published.is_some() => return published,
                 None => {
                     let message = format!("is in {}, the first is taken", list(&names));
                     let first = (*first).clone();
@@ -74,15 +86,22 @@ pub(super) fn address(
         }
     };
     if !shared(&chosen) {
-        let message = format!(
-            "is reached in network {}, which this balancer is not in",
-            quoted(&chosen)
-        );
-        draft.warn(
-            "no-shared-network",
-            message,
-            "connect the balancer's container to it",
-        );
+        if published.is_some() {
+            return published;
+        }
+        let network = quoted(&chosen);
+        match ground.standing {
+            Standing::Container(_) => draft.warn(
+                "no-shared-network",
+                format!("is reached in network {network}, which this balancer is not in"),
+                "connect the balancer's container to it",
+            ),
+            Standing::Host => draft.warn(
+                "no-shared-network",
+                format!("is reached in network {network}, and no host is in an overlay network"),
+                "run the balancer as a container in it, or publish the port with mode=host",
+            ),
+        }
     }
     let Some(address) = facts.networks.get(&chosen).copied().flatten() else {
         let message = format!("has no address in network {}", quoted(&chosen));

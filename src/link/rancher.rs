@@ -6,7 +6,7 @@ use super::{Facts, Ground, Said};
 const PREFIX: &str = "traefik.";
 
 /// All labels of it, for the nearest one.
-const WORDS: [&str; 20] = [
+const WORDS: [&str; 21] = [
     "traefik.acme",
     "traefik.alias",
     "traefik.alias.fqdn",
@@ -27,6 +27,7 @@ const WORDS: [&str; 20] = [
     "traefik.sticky",
     "traefik.weight",
     "traefik.docker.network",
+    "traefik.docker.lbswarm",
 ];
 
 /// What a server weighs that says nothing.
@@ -41,7 +42,11 @@ pub(super) fn read(facts: &Facts, ground: &Ground) -> Option<Said> {
         .filter(|(label, _)| !super::traefik::is_of_newer(label));
     let labels: Vec<_> = labels.collect();
     // The newer versions have these too.
-    let shared = ["traefik.enable", "traefik.docker.network"];
+    let shared = [
+        "traefik.enable",
+        "traefik.docker.network",
+        "traefik.docker.lbswarm",
+    ];
     if labels
         .iter()
         .all(|(label, _)| shared.contains(&label.as_str()))
@@ -103,6 +108,7 @@ pub(super) fn read(facts: &Facts, ground: &Ground) -> Option<Said> {
             },
             "traefik.frontend.passhostheader" => draft.set("pass_host_header", *value, label),
             "traefik.docker.network" => draft.network(value, label),
+            "traefik.docker.lbswarm" => draft.lbswarm(value, label),
             "traefik.acme" => {
                 if draft.boolean(value, label) == Some(true) {
                     draft.not_here(label, "put the certificate under certs/<name>");

@@ -20,13 +20,16 @@ fn facts(words: &[(&str, &str)]) -> Facts {
             .collect()
     };
     Facts {
+        kind: Kind::Container,
         name: "web-1".to_owned(),
         service: Some("web".to_owned()),
         stack: None,
         env: pick(true),
         labels: pick(false),
         networks: [("net".to_owned(), "10.0.0.2".parse().ok())].into(),
+        overlays: [].into(),
         is_on_host: false,
+        host: None,
         ports: vec![port(8080)],
     }
 }

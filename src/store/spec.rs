@@ -1,6 +1,7 @@
 //! `--store`: where keys come from, as written on the command line.
 
 use std::fmt;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
@@ -50,7 +51,7 @@ pub struct EtcdSpec {
     pub tls: bool,
 }
 
-/// `docker:`, `docker:///PATH` or `docker://HOST:PORT`, with `?link=NAME` and `relist=TIME` behind.
+/// `docker:`, `docker:///PATH` or `docker://HOST:PORT`, with options behind: `?link=NAME&relist=TIME&poll=TIME&swarm=off`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DockerSpec {
     pub engine: DockerEngine,
@@ -58,6 +59,10 @@ pub struct DockerSpec {
     pub link: Option<String>,
     /// How often everything is compared with the engine, besides its events.
     pub relist: Duration,
+    /// How often the tasks of a Swarm are asked for.
+    pub poll: Duration,
+    /// Services of a Swarm are followed where the engine is one of its managers.
+    pub swarm: bool,
 }
 
 /// Where an engine answers.
@@ -88,6 +93,9 @@ const DOCKER_SOCKET: &str = "/var/run/docker.sock";
 
 /// How often everything is compared with the engine where nothing is said.
 const RELIST: Duration = Duration::from_secs(30);
+
+/// How often tasks are asked for where nothing is said.
+const POLL: Duration = Duration::from_millis(500);
 
 impl FromStr for StoreSpec {
     type Err = StoreSpecError;
@@ -147,6 +155,8 @@ fn parse_docker(text: &str) -> Result<DockerSpec, String> {
         engine,
         link: None,
         relist: RELIST,
+        poll: POLL,
+        swarm: true,
     };
     for option in options.split('&').filter(|option| !option.is_empty()) {
         match option.split_once('=') {
@@ -158,10 +168,32 @@ fn parse_docker(text: &str) -> Result<DockerSpec, String> {
                     _ => return Err(format!("relist={seconds:?} is not from 1s to 3600s")),
                 }
             }
-            _ => return Err(format!("option {option:?} is not link=NAME or relist=TIME")),
+            Some(("poll", text)) => {
+                let poll = parse_poll(text).filter(|poll| POLLS.contains(poll));
+                spec.poll =
+                    poll.ok_or_else(|| format!("poll={text:?} is not from 100ms to 60s"))?;
+            }
+            Some(("swarm", text @ ("on" | "off"))) => spec.swarm = text == "on",
+            _ => {
+                let known = "link=NAME, relist=TIME, poll=TIME or swarm=off";
+                return Err(format!("option {option:?} is not {known}"));
+            }
         }
     }
     Ok(spec)
+}
+
+const POLLS: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(60);
+
+/// `500ms`, `2s` or `2`.
+fn parse_poll(text: &str) -> Option<Duration> {
+    match text.strip_suffix("ms") {
+        Some(number) => number.parse().ok().map(Duration::from_millis),
+        None => {
+            let number = text.strip_suffix('s').unwrap_or(text);
+            number.parse().ok().map(Duration::from_secs)
+        }
+    }
 }
 
 fn parse_endpoint(text: &str, default_port: u16) -> Result<String, String> {
@@ -246,7 +278,10 @@ impl fmt::Display for DockerSpec {
         }
         let link = self.link.as_ref().map(|link| format!("link={link}"));
         let relist = (self.relist != RELIST).then(|| format!("relist={}s", self.relist.as_secs()));
-        let options: Vec<_> = link.into_iter().chain(relist).collect();
+        let poll = (self.poll != POLL).then(|| format!("poll={}ms", self.poll.as_millis()));
+        let swarm = (!self.swarm).then(|| "swarm=off".to_owned());
+        let options = link.into_iter().chain(relist).chain(poll).chain(swarm);
+        let options: Vec<_> = options.collect();
         match options.is_empty() {
             true => Ok(()),
             false => write!(f, "?{}", options.join("&")),
@@ -282,6 +317,14 @@ mod tests {
             "docker:?link=blue&relist=5s",
             "docker:///var/run/docker.sock?link=blue&relist=5s",
         );
+        check(
+            "docker:?poll=2&swarm=off",
+            "docker:///var/run/docker.sock?poll=2000ms&swarm=off",
+        );
+        check(
+            "docker:?poll=500ms&swarm=on",
+            "docker:///var/run/docker.sock",
+        );
     }
 
     #[test]
@@ -298,7 +341,16 @@ mod tests {
         check("dir:", "no path");
         check(
             "docker:?lnk=x",
-            "option \"lnk=x\" is not link=NAME or relist=TIME",
+            "option \"lnk=x\" is not link=NAME, relist=TIME, poll=TIME or swarm=off",
+        );
+        check(
+            "docker:?poll=99ms",
+            "poll=\"99ms\" is not from 100ms to 60s",
+        );
+        check("docker:?poll=61", "poll=\"61\" is not from 100ms to 60s");
+        check(
+            "docker:?swarm=no",
+            "option \"swarm=no\" is not link=NAME, relist=TIME, poll=TIME or swarm=off",
         );
         check("docker:?relist=0", "relist=\"0\" is not from 1s to 3600s");
         check(

@@ -1,7 +1,6 @@
 //! A Docker engine that is none: its API on a unix socket, with containers as a test wants them.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
@@ -27,6 +26,22 @@ struct Inner {
     is_silent: bool,
     is_down: bool,
     looks: usize,
+    swarm: Swarm,
+}
+
+/// What a manager answers. Without `is_manager` it is an engine like any other.
+#[derive(Clone, Default)]
+pub struct Swarm {
+    pub is_manager: bool,
+    /// `LocalNodeState`, where it is no manager.
+    pub state: &'static str,
+    pub services: Vec<Value>,
+    pub tasks: Vec<Value>,
+    pub nodes: Vec<Value>,
+    /// Answered instead of any list: a status and a body.
+    pub instead: Option<(&'static str, String)>,
+    /// How often each list was asked for.
+    pub asked: BTreeMap<String, usize>,
 }
 
 /// A container with labels and an address; it started when the engine's clock was 1.
@@ -96,6 +111,23 @@ impl Engine {
         }
     }
 
+    /// Changes what the Swarm is, and tells nobody.
+    pub fn swarm<T>(&self, change: impl FnOnce(&mut Swarm) -> T) -> T {
+        change(&mut self.lock().swarm)
+    }
+
+    /// A service's event.
+    pub fn tell_service(&self, id: &str, action: &str) {
+        let mut inner = self.lock();
+        inner.clock += 1_000_000;
+        let event = json!({
+            "Type": "service", "Action": action, "scope": "swarm",
+            "timeNano": inner.clock, "time": inner.clock / 1_000_000_000,
+            "Actor": {"ID": id, "Attributes": {"name": "web"}},
+        });
+        inner.send(&format!("{event}\n"));
+    }
+
     /// These bytes in the stream of events.
     pub fn babble(&self, text: &str) {
         self.lock().send(text);
@@ -145,6 +177,32 @@ impl Inner {
     }
 }
 
+impl Swarm {
+    fn answer(&mut self, path: &str) -> Option<(&'static str, String)> {
+        let name = path.rsplit('/').next().unwrap_or_default();
+        if path.contains("/containers/") {
+            return None;
+        }
+        let list = match name {
+            "info" => {
+                let state = if self.is_manager {
+                    "active"
+                } else {
+                    self.state
+                };
+                json!({"Swarm": {"ControlAvailable": self.is_manager, "LocalNodeState": state, "NodeID": "n1", "NodeAddr": "127.0.0.1"}})
+            }
+            "services" => Value::from(self.services.clone()),
+            "tasks" => Value::from(self.tasks.clone()),
+            "nodes" => Value::from(self.nodes.clone()),
+            _ => return None,
+        };
+        *self.asked.entry(name.to_owned()).or_default() += 1;
+        let instead = self.instead.clone().filter(|_| name != "info");
+        Some(instead.unwrap_or_else(|| ("200 OK", list.to_string())))
+    }
+}
+
 fn serve(stream: UnixStream, inner: &Mutex<Inner>) {
     let mut lines = BufReader::new(stream.try_clone().expect("a handle")).lines();
     let Some(Ok(first)) = lines.next() else {
@@ -183,6 +241,8 @@ fn serve(stream: UnixStream, inner: &Mutex<Inner>) {
                 .clone()
                 .unwrap_or_else(|| list(&inner.containers)),
         )
+    } else if let Some(answer) = inner.swarm.answer(path) {
+        answer
     } else {
         inner.looks += 1;
         let id = path.rsplit('/').nth(1).unwrap_or_default();
@@ -221,10 +281,4 @@ fn list(containers: &BTreeMap<String, Value>) -> String {
         })
         .collect();
     Value::from(all).to_string()
-}
-
-/// The real engine of this machine, if there is one that answers.
-pub fn real() -> bool {
-    let info = std::process::Command::new("docker").arg("info").output();
-    info.is_ok_and(|info| info.status.success() && fs::metadata("/var/run/docker.sock").is_ok())
 }

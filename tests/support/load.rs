@@ -162,9 +162,10 @@ impl Load {
         }
     }
 
-    /// How much failed until now.
-    pub fn failures(&self) -> u64 {
-        self.tally.failures.load(Relaxed)
+    /// How many requests and flows failed, and the first of them in words.
+    pub fn failures(&self) -> (u64, Vec<String>) {
+        let told = self.tally.told.lock().expect("nobody panics with it");
+        (self.tally.failures.load(Relaxed), told.clone())
     }
 
     /// Panics if anything failed until now. `when` says what was just done.

@@ -86,6 +86,51 @@ fn interlock_rows() {
         &[],
         &["backend_mode says nothing here"],
     );
+    for (kind, told) in [(Kind::Vip, 0), (Kind::Task, 1)] {
+        for words in [
+            [
+                ("com.docker.lb.hosts", "a"),
+                ("com.docker.lb.port", "1"),
+                ("com.docker.lb.backend_mode", "vip"),
+            ],
+            [
+                ("lb.virtual_hosts", "a"),
+                ("lb.internal_port", "1"),
+                ("LB_BACKEND_MODE", "vip"),
+            ],
+            [
+                ("traefik.enable", "true"),
+                ("traefik.port", "1"),
+                ("traefik.docker.lbswarm", "true"),
+            ],
+            [
+                ("traefik.enable", "true"),
+                ("traefik.http.routers.a.rule", "Host(`a`)"),
+                ("traefik.swarm.lbswarm", "true"),
+            ],
+            [
+                ("traefik.enable", "true"),
+                ("traefik.docker.lbswarm", "true"),
+                ("traefik.swarm.network", "net"),
+            ],
+        ] {
+            let facts = Facts {
+                kind,
+                ..facts(&words)
+            };
+            let said = read(&facts, &Ground::default());
+            assert!(
+                facts.wants_vip() && said.services.len() == 1,
+                "{words:?}: {said:?}"
+            );
+            assert_eq!(said.problems.len(), told, "{words:?}: {:?}", said.problems);
+            assert!(
+                said.problems
+                    .iter()
+                    .all(|told| told.message.contains("no virtual address"))
+            );
+        }
+    }
     with(
         &[("com.docker.lb.default_backend", "true")],
         &["default=true"],
@@ -365,4 +410,68 @@ fn rancher_rows() {
             .0
             .starts_with("services/shop-web/virtual_hosts=shop.a.com")
     );
+}
+
+#[test]
+fn interlock_s_services_share_what_both_ask_for() {
+    let claim = |words: &[(&str, &str)]| {
+        let words = [&[("com.docker.lb.port", "80")], words].concat();
+        read(&facts(&words), &Ground::default()).services[0]
+            .shares
+            .clone()
+            .expect("a claim")
+    };
+    let plain = claim(&[("com.docker.lb.hosts", "a.test,b.test")]);
+    for same in [
+        &[("com.docker.lb.hosts", "B.test, a.test")][..],
+        &[
+            ("com.docker.lb.hosts", "a.test,b.test"),
+            ("com.docker.lb.context_root", "/"),
+        ],
+        &[
+            ("com.docker.lb.hosts", "a.test,b.test"),
+            ("com.docker.lb.ip_hash", "true"),
+            ("com.docker.lb.port", "81"),
+        ],
+    ] {
+        assert_eq!(claim(same), plain, "{same:?}");
+    }
+    for other in [
+        &[("com.docker.lb.hosts", "a.test")][..],
+        &[
+            ("com.docker.lb.hosts", "a.test,b.test"),
+            ("com.docker.lb.context_root", "/x"),
+        ],
+        &[
+            ("com.docker.lb.hosts", "a.test,b.test"),
+            ("com.docker.lb.ssl_passthrough", "true"),
+        ],
+        &[("com.docker.lb.default_backend", "true")],
+    ] {
+        assert_ne!(claim(other), plain, "{other:?}");
+    }
+    let lb = read(
+        &facts(&[("lb.virtual_hosts", "a.test")]),
+        &Ground::default(),
+    );
+    assert_eq!(lb.services[0].shares, None);
+}
+
+#[test]
+fn interlock_s_first_version_is_told() {
+    let old = [
+        ("interlock.hostname", "www"),
+        ("interlock.domain", "a.test"),
+    ];
+    let (keys, told) = said(&facts(&old), &Ground::default());
+    assert_eq!(keys, "");
+    assert_eq!(
+        told,
+        [
+            "warning: web-1: is not announced: \"interlock.domain\" is of Interlock 1; write com.docker.lb.hosts and com.docker.lb.port"
+        ]
+    );
+    let both = [&old[..], &[("lb.virtual_hosts", "a.test")]].concat();
+    let (_, told) = said(&facts(&both), &Ground::default());
+    assert!(told.is_empty(), "{told:?}");
 }

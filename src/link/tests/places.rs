@@ -99,3 +99,57 @@ fn no_address_is_told() {
         .insert("a".to_owned(), "fd00::2".parse().ok());
     check(&facts, &Ground::default(), "[fd00::2]:80", "");
 }
+
+#[test]
+fn a_node_s_published_port_stands_in_for_a_network_that_is_not_shared() {
+    let published = |at: &str, overlay: bool| {
+        let mut facts = in_networks(&["a"], &[]);
+        facts.ports = vec![Port {
+            number: 80,
+            published: at.parse().ok(),
+        }];
+        if overlay {
+            facts.overlays = ["a".to_owned()].into();
+        }
+        facts
+    };
+    let host = Ground::default();
+    let remote = "192.0.2.1:8080";
+    check(
+        &published(remote, true),
+        &container(&["a"]),
+        "10.0.1.1:80",
+        "",
+    );
+    check(&published(remote, true), &container(&["b"]), remote, "");
+    check(&published(remote, true), &host, remote, "");
+    check(&published(remote, false), &host, "10.0.1.1:80", "");
+    check(
+        &published("127.0.0.1:8080", true),
+        &host,
+        "127.0.0.1:8080",
+        "",
+    );
+    for nowhere in ["127.0.0.1:8080", "0.0.0.0:8080"] {
+        let unused = published(nowhere, true);
+        check(&unused, &container(&["b"]), "10.0.1.1:80", "is not in");
+    }
+    check(
+        &published("0.0.0.0:8080", true),
+        &host,
+        "10.0.1.1:80",
+        "no host is in an overlay network; run the balancer as a container in it",
+    );
+    let mut nowhere = published(remote, true);
+    nowhere.networks.clear();
+    check(&nowhere, &host, remote, "");
+}
+
+#[test]
+fn a_host_s_own_network_is_at_its_address() {
+    let mut facts = in_networks(&[], &[]);
+    facts.is_on_host = true;
+    facts.host = "192.0.2.2".parse().ok();
+    check(&facts, &Ground::default(), "192.0.2.2:80", "");
+    check(&facts, &container(&["b"]), "192.0.2.2:80", "");
+}

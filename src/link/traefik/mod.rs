@@ -15,6 +15,7 @@ mod servers;
 use std::collections::BTreeMap;
 
 use super::draft::Draft;
+use super::facts::LBSWARM;
 use super::{Facts, Ground, Said};
 
 const PREFIX: &str = "traefik.";
@@ -38,6 +39,7 @@ struct Labels {
     tcp_routers: BTreeMap<String, Options>,
     tcp_services: BTreeMap<String, Options>,
     network: Option<Word>,
+    lbswarm: Option<Word>,
     enable: Option<Word>,
     unknown: Vec<String>,
 }
@@ -65,6 +67,9 @@ pub(super) fn read(facts: &Facts, ground: &Ground) -> Option<Said> {
     {
         return Some(Said::default());
     }
+    if let Some(lbswarm) = &labels.lbswarm {
+        draft.lbswarm(&lbswarm.value, &lbswarm.label);
+    }
     for label in &labels.unknown {
         match label.contains(".udp.") {
             true => draft.not_here(label, "UDP is not balanced"),
@@ -83,9 +88,12 @@ pub(super) fn read(facts: &Facts, ground: &Ground) -> Option<Said> {
 }
 
 /// For the nearest word.
-const KNOWN: [&str; 5] = [
+const KNOWN: [&str; 8] = [
     "traefik.enable",
     "traefik.docker.network",
+    "traefik.docker.lbswarm",
+    "traefik.swarm.network",
+    "traefik.swarm.lbswarm",
     "traefik.http.routers",
     "traefik.http.services",
     "traefik.http.middlewares",
@@ -97,7 +105,8 @@ fn says_only_enable(facts: &Facts) -> bool {
     for label in facts.labels.keys().map(|label| label.to_ascii_lowercase()) {
         match label.as_str() {
             "traefik.enable" => enabled = true,
-            "traefik.docker.network" => {}
+            "traefik.docker.network" | "traefik.swarm.network" => {}
+            label if LBSWARM.contains(&label) => {}
             _ if label.starts_with(PREFIX) => return false,
             _ => {}
         }
@@ -119,7 +128,8 @@ fn sort(facts: &Facts) -> Labels {
         };
         match rest {
             "enable" => labels.enable = Some(option),
-            "docker.network" => labels.network = Some(option),
+            "docker.network" | "swarm.network" => labels.network = Some(option),
+            "docker.lbswarm" | "swarm.lbswarm" => labels.lbswarm = Some(option),
             _ => {
                 if labels.insert(rest, option).is_none() {
                     labels.unknown.push(label.clone());

@@ -6,7 +6,9 @@ use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::pin::Pin;
 use std::time::Duration;
 
-use bollard::models::{ContainerInspectResponse, ContainerSummary, EventMessage};
+use bollard::models::{
+    ContainerInspectResponse, ContainerSummary, EventMessage, EventMessageTypeEnum,
+};
 use bollard::query_parameters::{EventsOptions, InspectContainerOptions, ListContainersOptions};
 use bollard::{API_DEFAULT_VERSION, Docker};
 use futures_util::{Stream, StreamExt as _, stream};
@@ -44,6 +46,8 @@ pub(super) struct Event {
     /// In nanoseconds of the engine's clock.
     pub(super) at: i64,
     pub(super) action: Action,
+    /// The container is one of a Swarm's tasks.
+    pub(super) is_of_task: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,6 +58,8 @@ pub(super) enum Action {
     Gone,
     /// It was sent this signal, by number or name.
     Kill(String),
+    /// A service or a node of the Swarm is different now.
+    Swarm,
 }
 
 /// A look at one container.
@@ -77,6 +83,11 @@ impl Engine {
         let docker = docker.map_err(|error| failed("connecting", &error))?;
         let docker = limited("connecting", CONNECT, docker.negotiate_version()).await?;
         Ok(Self { docker })
+    }
+
+    /// The version of the API that both speak.
+    pub(super) fn version(&self) -> String {
+        self.docker.client_version().to_string()
     }
 
     pub(super) async fn ping(&self) -> Result<(), EngineError> {
@@ -122,7 +133,8 @@ impl Engine {
 
     /// What happened since a time, and whatever happens.
     pub(super) fn events(&self, since: i64) -> Events {
-        let kinds = vec!["container".to_owned(), "network".to_owned()];
+        let kinds = ["container", "network", "service", "node"];
+        let kinds = kinds.map(str::to_owned).to_vec();
         let options = EventsOptions {
             since: Some(format!(
                 "{}.{:09}",
@@ -165,7 +177,12 @@ fn event_of(message: EventMessage) -> Option<Event> {
     let actor = message.actor?;
     let attributes = actor.attributes.unwrap_or_default();
     let mut id = actor.id?;
+    let is_of_swarm = matches!(
+        message.typ,
+        Some(EventMessageTypeEnum::SERVICE | EventMessageTypeEnum::NODE)
+    );
     let action = match message.action?.as_str() {
+        _ if is_of_swarm => Action::Swarm,
         "start" | "unpause" | "rename" | "restart" | "update" => Action::Look,
         health if health.starts_with("health_status") => Action::Look,
         "die" | "stop" | "pause" | "destroy" => Action::Gone,
@@ -178,7 +195,13 @@ fn event_of(message: EventMessage) -> Option<Event> {
         _ => return None,
     };
     // A network's own events have no container.
-    (!id.is_empty()).then_some(Event { id, at, action })
+    let is_of_task = attributes.contains_key("com.docker.swarm.task.id");
+    (!id.is_empty()).then_some(Event {
+        id,
+        at,
+        action,
+        is_of_task,
+    })
 }
 
 /// What can be seen of a container in a list, as a number: state, health, names and addresses.

@@ -1,11 +1,11 @@
 //! What the engine tells of a container as facts.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use bollard::models::{ContainerInspectResponse, HealthStatusEnum, PortMap};
 
-use crate::link::{Facts, Port};
+use crate::link::{Facts, Kind, Port};
 
 /// One container as it was looked at.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -77,6 +77,7 @@ fn facts(container: &ContainerInspectResponse) -> Facts {
     let (service, stack) = Facts::membership(&labels);
     let name = container.name.as_deref().unwrap_or_default();
     Facts {
+        kind: Kind::Container,
         name: name.trim_start_matches('/').to_owned(),
         service,
         stack,
@@ -84,7 +85,10 @@ fn facts(container: &ContainerInspectResponse) -> Facts {
             .map(|(name, value)| (name.to_owned(), value.to_owned()))
             .collect(),
         labels,
+        // Of what kind a network is, is not told here.
+        overlays: BTreeSet::new(),
         is_on_host: mode == Some("host"),
+        host: None,
         networks,
         ports,
     }

@@ -2,25 +2,38 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tracing::info;
 
 use super::super::feed::Problems;
 use super::inspect::Seen;
 use super::own::Own;
+use super::services::Services;
+use super::signal::ends;
+use super::swarm::{Member, is_of_swarm};
 use crate::diag::Diagnostic;
-use crate::link::{self, Announced, Ground, Said, Standing};
+use crate::link::{self, Ground, Kind, Said, Standing};
 use crate::snapshot::Snapshot;
 
-/// Containers by id, and the keys of their services.
+/// For how long a task is taken for ended before Swarm has heard of it.
+const SWARM_KNOWS: Duration = Duration::from_secs(60);
+
+/// Containers and members of a Swarm by id, and the keys of their services.
 pub(super) struct Members {
     ground: Ground,
     own: Option<String>,
     containers: BTreeMap<String, Container>,
     /// When containers were told to end.
     killed: BTreeMap<String, Killed>,
-    /// Members of each service by name and id.
-    services: BTreeMap<String, BTreeMap<(String, String), Announced>>,
-    /// Services whose members changed.
-    touched: BTreeSet<String>,
+    /// What Swarm says that there is, while it is followed.
+    swarm: Option<BTreeMap<String, Member>>,
+    /// Containers of tasks that ended here before Swarm said so.
+    ended: BTreeMap<String, Instant>,
+    services: Services,
+    /// Services whose requests another one has, as it was told.
+    sharing: BTreeMap<String, String>,
     keys: Snapshot,
     problems: Problems,
     /// Problems changed since the last tree.
@@ -51,8 +64,10 @@ impl Members {
             own: None,
             containers: BTreeMap::new(),
             killed: BTreeMap::new(),
-            services: BTreeMap::new(),
-            touched: BTreeSet::new(),
+            swarm: None,
+            ended: BTreeMap::new(),
+            services: Services::default(),
+            sharing: BTreeMap::new(),
             keys: Snapshot::default(),
             problems: Problems::default(),
             is_told_anew: false,
@@ -86,7 +101,70 @@ impl Members {
         for (id, seen) in all {
             self.read(&id, seen);
         }
+        self.settle();
         true
+    }
+
+    /// What a Swarm has now; `None` if this engine follows none. Whether anything is different.
+    pub(super) fn put_swarm(&mut self, swarm: Option<BTreeMap<String, Member>>) -> bool {
+        if self.swarm == swarm {
+            return false;
+        }
+        let is_other = self.swarm.is_some() != swarm.is_some();
+        let members = swarm.iter().flat_map(BTreeMap::values);
+        let listed: BTreeSet<_> = members
+            .filter_map(|member| member.container.as_ref())
+            .collect();
+        self.ended
+            .retain(|id, at| listed.contains(id) || at.elapsed() < SWARM_KNOWS);
+        self.swarm = swarm;
+        if is_other {
+            let tasks = self.containers.iter().filter(|(_, c)| is_task(&c.seen));
+            let tasks: Vec<_> = tasks.map(|(id, c)| (id.clone(), c.seen.clone())).collect();
+            for (id, seen) in tasks {
+                self.read(&id, seen);
+            }
+        }
+        self.settle();
+        true
+    }
+
+    /// Brings members of the Swarm to what it says, without those that ended here.
+    fn settle(&mut self) {
+        let swarm = self.swarm.take();
+        let none = BTreeMap::new();
+        let wanted = swarm.as_ref().unwrap_or(&none);
+        let is_here = |member: &Member| {
+            let container = member.container.as_deref();
+            container.is_none_or(|id| !self.ended.contains_key(id) && !self.is_own(id))
+        };
+        let here: BTreeMap<&String, &Member> = wanted
+            .iter()
+            .filter(|(_, member)| is_here(member))
+            .collect();
+        let gone = self.containers.keys().filter(|id| is_of_swarm(id));
+        let gone: Vec<_> = gone.filter(|id| !here.contains_key(id)).cloned().collect();
+        for id in gone {
+            self.remove(&id);
+        }
+        for (id, member) in here {
+            self.put(id, member.seen.clone(), None);
+        }
+        self.swarm = swarm;
+    }
+
+    /// A task's container ended here: nobody waits until Swarm says so.
+    fn end_task(&mut self, id: &str) {
+        let Some(swarm) = &self.swarm else {
+            return;
+        };
+        self.ended.insert(id.to_owned(), Instant::now());
+        let mut members = swarm.iter();
+        if let Some((task, _)) = members.find(|(_, member)| member.container.as_deref() == Some(id))
+        {
+            let task = task.clone();
+            self.remove(&task);
+        }
     }
 
     /// Whether a container was started after that time.
@@ -111,7 +189,7 @@ impl Members {
         let gone: Vec<_> = self
             .containers
             .keys()
-            .filter(|id| !listed.contains_key(*id))
+            .filter(|id| !is_of_swarm(id) && !listed.contains_key(*id))
             .cloned()
             .collect();
         self.killed.retain(|id, _| listed.contains_key(id));
@@ -137,9 +215,14 @@ impl Members {
         {
             self.killed.remove(id);
         }
+        let is_back = seen.is_up && self.ended.contains_key(id) && !self.killed.contains_key(id);
         self.read(id, seen);
         if let Some(known) = self.containers.get_mut(id) {
             known.shown = shown;
+        }
+        if is_back {
+            self.ended.remove(id);
+            self.settle();
         }
         true
     }
@@ -151,6 +234,10 @@ impl Members {
             at,
         };
         let Some(container) = self.containers.get(id) else {
+            // One of a task's that was not looked at yet.
+            if self.is_container_of_task(id) && ends(signal, None) {
+                self.end_task(id);
+            }
             // It is looked at soon, and whether the signal ends it is seen then.
             self.killed.insert(id.to_owned(), killed);
             return;
@@ -162,7 +249,24 @@ impl Members {
         }
         self.killed.insert(id.to_owned(), killed);
         let seen = container.seen.clone();
+        let is_task = is_task(&seen);
         self.read(id, seen);
+        if is_task {
+            self.end_task(id);
+        }
+    }
+
+    /// It does not run any more, as the engine says.
+    pub(super) fn gone(&mut self, id: &str) {
+        self.remove(id);
+        if self.is_container_of_task(id) {
+            self.end_task(id);
+        }
+    }
+
+    fn is_container_of_task(&self, id: &str) -> bool {
+        let mut members = self.swarm.iter().flat_map(BTreeMap::values);
+        members.any(|member| member.container.as_deref() == Some(id))
     }
 
     pub(super) fn remove(&mut self, id: &str) -> bool {
@@ -193,14 +297,10 @@ impl Members {
     /// Brings the keys of touched services up to date. Whether there is anything to publish.
     pub(super) fn renew(&mut self) -> bool {
         let before = self.keys.clone();
-        for dir in std::mem::take(&mut self.touched) {
+        for dir in self.services.touched() {
+            self.tell_sharing(&dir);
             self.forget_problems(&format!("{dir}\0"));
-            let members = self.services.get(&dir);
-            let members = members
-                .into_iter()
-                .flatten()
-                .map(|((name, _), said)| (name.as_str(), said));
-            let (keys, problems) = link::merge(members);
+            let (keys, problems) = link::merge(self.services.members(&dir));
             let gone: Vec<_> = self
                 .keys
                 .under(&dir)
@@ -219,6 +319,25 @@ impl Members {
         is_told_anew || self.keys.digest() != before.digest() || !self.keys.same_keys(&before)
     }
 
+    /// A canary is nothing wrong, but everybody looks for its keys.
+    fn tell_sharing(&mut self, dir: &str) {
+        let now = self.services.shares_with(dir).map(str::to_owned);
+        if self.sharing.get(dir) == now.as_ref() {
+            return;
+        }
+        match now {
+            Some(home) => {
+                info!(
+                    "{dir} asks for the same requests as {home}: its members are upstreams of that one"
+                );
+                self.sharing.insert(dir.to_owned(), home);
+            }
+            None => {
+                self.sharing.remove(dir);
+            }
+        }
+    }
+
     fn read(&mut self, id: &str, seen: Seen) {
         if let Some(old) = self.containers.remove(id) {
             self.leave(id, &old);
@@ -226,14 +345,14 @@ impl Members {
         let is_ending = self.killed.get(id).is_some_and(|killed| {
             killed.at >= seen.started_at && ends(&killed.signal, seen.stop_signal.as_deref())
         });
-        let said = match seen.is_up && !is_ending && !self.is_own(id) {
+        // What Swarm runs, it says itself.
+        let is_left_out = self.swarm.is_some() && is_task(&seen);
+        let said = match seen.is_up && !is_ending && !is_left_out && !self.is_own(id) {
             true => link::read(&seen.facts, &self.ground),
             false => Said::default(),
         };
         for service in &said.services {
-            let members = self.services.entry(service.dir.clone()).or_default();
-            members.insert((seen.facts.name.clone(), id.to_owned()), service.clone());
-            self.touched.insert(service.dir.clone());
+            self.services.join(&seen.facts.name, id, service);
         }
         self.tell(&words(id), said.problems.clone());
         let container = Container {
@@ -248,13 +367,7 @@ impl Members {
     /// Takes a container out of its services, with its problems.
     fn leave(&mut self, id: &str, container: &Container) {
         for service in &container.said.services {
-            if let Some(members) = self.services.get_mut(&service.dir) {
-                members.remove(&(container.seen.facts.name.clone(), id.to_owned()));
-                if members.is_empty() {
-                    self.services.remove(&service.dir);
-                }
-            }
-            self.touched.insert(service.dir.clone());
+            self.services.leave(&container.seen.facts.name, id, service);
         }
         if !container.said.problems.is_empty() {
             self.forget_problems(&words(id));
@@ -278,6 +391,11 @@ impl Members {
     }
 }
 
+/// Whether a container is one of a Swarm's tasks.
+fn is_task(seen: &Seen) -> bool {
+    seen.facts.kind == Kind::Container && seen.facts.labels.contains_key("com.docker.swarm.task.id")
+}
+
 /// Under which problems of a container's words are kept.
 fn words(id: &str) -> String {
     format!("container {id}\0")
@@ -285,57 +403,4 @@ fn words(id: &str) -> String {
 
 fn blurred(id: &str) -> String {
     format!("unreadable {id}")
-}
-
-/// Whether a signal ends a container. `SIGTERM`, `TERM` and `15` are one.
-fn ends(signal: &str, stop_signal: Option<&str>) -> bool {
-    const ENDING: [(&str, &str); 4] = [("INT", "2"), ("QUIT", "3"), ("KILL", "9"), ("TERM", "15")];
-    let plain = |text: &str| {
-        let name = text.trim().to_ascii_uppercase();
-        let name = name.strip_prefix("SIG").unwrap_or(&name);
-        number(name).unwrap_or(name).to_owned()
-    };
-    let signal = plain(signal);
-    ENDING.iter().any(|(_, number)| signal == *number)
-        || stop_signal.is_some_and(|stop| plain(stop) == signal)
-}
-
-/// Signals that programs take for their end, and those of which others ask whether they are.
-fn number(name: &str) -> Option<&'static str> {
-    Some(match name {
-        "HUP" => "1",
-        "INT" => "2",
-        "QUIT" => "3",
-        "KILL" => "9",
-        "USR1" => "10",
-        "USR2" => "12",
-        "TERM" => "15",
-        "WINCH" => "28",
-        "PWR" => "30",
-        "RTMIN+3" => "37",
-        _ => return None,
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn some_signals_end_a_container_and_others_do_not() {
-        for signal in [
-            "15", "SIGTERM", "TERM", "9", "KILL", "2", "sigint", "3", "QUIT",
-        ] {
-            assert!(ends(signal, None), "{signal}");
-        }
-        for signal in ["1", "HUP", "10", "SIGUSR1", "12", "28", "", "x"] {
-            assert!(!ends(signal, None), "{signal}");
-        }
-        assert!(
-            ends("28", Some("SIGWINCH"))
-                && ends("SIGWINCH", Some("28"))
-                && ends("37", Some("SIGRTMIN+3"))
-        );
-        assert!(!ends("1", Some("SIGWINCH")) && ends("TERM", Some("SIGWINCH")));
-    }
 }

@@ -10,6 +10,9 @@
 //! found anything, or a ping beside the stream has no answer, everything begins anew, with events since
 //! the last one that came. The API version is negotiated at each connect.
 //!
+//! **Swarm.** Where the engine is a manager, its services and tasks are members too, and containers of tasks are left to
+//! that side: `swarm`. A task leaves when Swarm wants it to, or when its container is told to end, whichever is known first.
+//!
 //! **What goes wrong.** An engine that does not answer keeps the last tree. A container that cannot be looked at stays as it
 //! was, and is told. What is wrong with a container's words is told as a problem of this store.
 
@@ -17,18 +20,26 @@ mod engine;
 mod inspect;
 mod members;
 mod own;
+mod services;
+mod signal;
+mod swarm;
 
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
+use tracing::info;
 
 use self::engine::{Action, Engine, EngineError, Event, Look};
 use self::inspect::Seen;
 use self::members::Members;
+use self::swarm::{AskError, News, Swarm};
 use super::feed::{Feed, Tree};
 use super::spec::DockerSpec;
 use crate::backoff::Backoff;
+
+/// How long the first tree waits for an engine that is about to join a Swarm.
+const JOINING: Duration = Duration::from_secs(15);
 
 const PING: Duration = Duration::from_secs(10);
 
@@ -47,6 +58,7 @@ pub(super) async fn follow(spec: DockerSpec, feed: Feed) {
         spec,
         feed,
         last_event: None,
+        is_manager: false,
         published: false,
         revision: 0,
     };
@@ -66,6 +78,7 @@ struct Session {
     members: Members,
     /// When the newest event happened, in nanoseconds of the engine's clock.
     last_event: Option<i64>,
+    is_manager: bool,
     published: bool,
     revision: u64,
 }
@@ -83,6 +96,10 @@ impl Session {
         });
         // Told since before the listing, whenever the stream begins: nothing falls in between.
         let mut events = engine.events(since);
+        let mut swarm = Swarm::new(&self.spec, engine.version());
+        if self.spec.swarm && !self.published {
+            self.begin(&mut swarm).await?;
+        }
         self.relist(&engine).await?;
         self.feed.connected("following its events");
         backoff.reset();
@@ -92,8 +109,10 @@ impl Session {
             tokio::select! {
                 event = events.next() => {
                     let batch = collect(event?, &mut events).await?;
+                    nudge(&mut swarm, &batch);
                     self.take(&engine, batch).await?;
                 }
+                news = swarm.next(), if self.spec.swarm => self.heed(news),
                 () = sleep_until(list_at) => {
                     if self.relist(&engine).await? {
                         // The stream should have told.
@@ -107,6 +126,73 @@ impl Session {
                 }
             }
         }
+    }
+
+    /// The first tree has the Swarm in it: one without would take its services away.
+    async fn begin(&mut self, swarm: &mut Swarm) -> Result<(), EngineError> {
+        let limit = Instant::now() + JOINING;
+        loop {
+            match swarm.next().await {
+                Ok(News::Joining) if Instant::now() < limit => {}
+                // Whoever cannot join has containers nonetheless.
+                Ok(News::Joining) => return Ok(()),
+                Err(AskError::Engine(error)) => return Err(error),
+                Err(error @ AskError::Status { .. }) if !error.is_refusal() => {
+                    return Err(EngineError::Failed {
+                        what: "the first look at the Swarm",
+                        reason: error.to_string(),
+                    });
+                }
+                news => {
+                    self.take_news(news);
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    fn heed(&mut self, news: Result<News, AskError>) {
+        if self.take_news(news) {
+            self.publish();
+        }
+    }
+
+    /// Whether there is anything different.
+    fn take_news(&mut self, news: Result<News, AskError>) -> bool {
+        let members = match news {
+            Ok(News::Members(members)) => Some(members),
+            Ok(News::NoManager) => None,
+            Ok(News::AsBefore) => {
+                self.feed.note(None);
+                return false;
+            }
+            // It was a manager and will be again, as far as anybody knows.
+            Ok(News::Joining) => return false,
+            // Somebody between us and the engine lets only some requests through.
+            Err(error) if error.is_refusal() => {
+                let note = format!(
+                    "services of the Swarm are not followed: {error}; allow /info, /tasks, /services and /nodes, or say swarm=off"
+                );
+                self.feed.note(Some(&note));
+                return self.members.put_swarm(None);
+            }
+            Err(error) => {
+                let note =
+                    format!("the Swarm does not answer, its members stay as they are: {error}");
+                self.feed.note(Some(&note));
+                return false;
+            }
+        };
+        self.feed.note(None);
+        if members.is_some() != self.is_manager {
+            self.is_manager = members.is_some();
+            let how = match self.is_manager {
+                true => "Swarm manager: following services and tasks",
+                false => "no Swarm manager any more: following containers alone",
+            };
+            info!(store = %self.feed.store, "{how}");
+        }
+        self.members.put_swarm(members)
     }
 
     /// Compares everything with the engine, and tells whether anything was different.
@@ -129,7 +215,10 @@ impl Session {
         let mut ids = BTreeMap::new();
         let mut is_own = false;
         for event in batch {
-            self.last_event = self.last_event.max(Some(event.at));
+            // Another node's clock is another one.
+            if event.action != Action::Swarm {
+                self.last_event = self.last_event.max(Some(event.at));
+            }
             is_own |= self.members.is_own(&event.id);
             match event.action {
                 Action::Look => ids.insert(event.id, true),
@@ -142,13 +231,14 @@ impl Session {
                     self.members.killed(&event.id, &signal, event.at);
                     continue;
                 }
+                Action::Swarm => continue,
             };
         }
         if is_own {
             self.members.stand(own::standing(engine).await?);
         }
         for id in ids.iter().filter(|(_, look)| !**look).map(|(id, _)| id) {
-            self.members.remove(id);
+            self.members.gone(id);
         }
         let look = ids.into_iter().filter(|(_, look)| *look).map(|(id, _)| id);
         for (id, look) in engine.inspect_all(look.collect()).await {
@@ -183,6 +273,14 @@ impl Session {
             newest_key: self.revision,
             problems: self.members.problems(),
         });
+    }
+}
+
+/// Events after which tasks are different: now, or as soon as Swarm has heard of it.
+fn nudge(swarm: &mut Swarm, batch: &[Event]) {
+    let is_service = batch.iter().any(|event| event.action == Action::Swarm);
+    if is_service || batch.iter().any(|event| event.is_of_task) {
+        swarm.nudge(is_service);
     }
 }
 
