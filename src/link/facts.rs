@@ -34,8 +34,21 @@ pub struct Port {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Ground {
     pub standing: Standing,
+    pub reach: Reach,
     /// Only containers that link to this name.
     pub link: Option<String>,
+}
+
+/// From where containers are reached.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Reach {
+    /// By a balancer on this host.
+    #[default]
+    Here,
+    /// By balancers on other hosts, at the containers' own addresses.
+    Afar,
+    /// By balancers on other hosts, at this address of the host and the ports that it publishes.
+    At(IpAddr),
 }
 
 /// Where the balancer runs.

@@ -32,7 +32,7 @@ use std::collections::BTreeMap;
 
 use crate::diag::Diagnostic;
 
-pub use facts::{Facts, Ground, Port, Standing};
+pub use facts::{Facts, Ground, Port, Reach, Standing};
 pub use lb::SERVICE_KEYS;
 pub use merge::merge;
 

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use super::draft::Draft;
-use super::{Ground, Standing};
+use super::{Ground, Reach, Standing};
 use crate::diag::quoted;
 
 const HOW: &str =
@@ -18,6 +18,15 @@ pub(super) fn address(
     port: u16,
 ) -> Option<SocketAddr> {
     let facts = draft.facts;
+    if let Reach::At(host) = ground.reach {
+        return published(draft, host, port);
+    }
+    if facts.is_on_host && ground.reach == Reach::Afar {
+        let message =
+            "has the host's network, and nobody said at which address other hosts reach this one";
+        draft.error("no-network", message.to_owned(), "say it with --address");
+        return None;
+    }
     if facts.is_on_host {
         if let Standing::Container(_) = ground.standing {
             let message = "has the host's network, which this balancer's container cannot reach";
@@ -28,8 +37,8 @@ pub(super) fn address(
         return Some(SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
     }
     let shared = |name: &str| match &ground.standing {
-        Standing::Host => true,
-        Standing::Container(own) => own.contains(name),
+        Standing::Container(own) if ground.reach == Reach::Here => own.contains(name),
+        _ => true,
     };
     let names: Vec<&String> = facts.networks.keys().collect();
     let chosen = match (said, names.as_slice()) {
@@ -95,6 +104,33 @@ pub(super) fn address(
         return None;
     }
     Some(SocketAddr::new(address, port))
+}
+
+/// Where the host publishes `port`, if other hosts can reach it there.
+fn published(draft: &mut Draft<'_>, host: IpAddr, port: u16) -> Option<SocketAddr> {
+    let facts = draft.facts;
+    if facts.is_on_host {
+        return Some(SocketAddr::new(host, port));
+    }
+    let at = facts.ports.iter().find(|exposed| exposed.number == port);
+    let help = format!(
+        "publish it, as in -p {port}:{port}, or start the agent without --address if containers' own addresses are reached from other hosts"
+    );
+    match at.and_then(|exposed| exposed.published) {
+        Some(at) if at.ip().is_unspecified() || at.ip() == host => {
+            Some(SocketAddr::new(host, at.port()))
+        }
+        Some(at) => {
+            let message = format!("port {port} is published at {at} and not at {host}");
+            draft.error("not-published", message, &help);
+            None
+        }
+        None => {
+            let message = format!("port {port} is not published, so nobody reaches it at {host}");
+            draft.error("not-published", message, &help);
+            None
+        }
+    }
 }
 
 fn is_nowhere(address: IpAddr) -> bool {

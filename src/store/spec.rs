@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
+use crate::link::Reach;
+
 /// One store. Displays as it may be written, without user or password: those are never part of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StoreSpec {
@@ -58,6 +60,8 @@ pub struct DockerSpec {
     pub link: Option<String>,
     /// How often everything is compared with the engine, besides its events.
     pub relist: Duration,
+    /// From where its containers are reached. Not written in a store: `pointsman agent` knows it.
+    pub reach: Reach,
 }
 
 /// Where an engine answers.
@@ -147,6 +151,7 @@ fn parse_docker(text: &str) -> Result<DockerSpec, String> {
         engine,
         link: None,
         relist: RELIST,
+        reach: Reach::Here,
     };
     for option in options.split('&').filter(|option| !option.is_empty()) {
         match option.split_once('=') {

@@ -16,7 +16,7 @@ fn container(networks: &[&str]) -> Ground {
     let names = networks.iter().map(|name| (*name).to_owned());
     Ground {
         standing: Standing::Container(names.collect()),
-        link: None,
+        ..Ground::default()
     }
 }
 
@@ -98,4 +98,53 @@ fn no_address_is_told() {
         .networks
         .insert("a".to_owned(), "fd00::2".parse().ok());
     check(&facts, &Ground::default(), "[fd00::2]:80", "");
+}
+
+#[test]
+fn other_hosts_reach_what_is_published_at_the_address_of_this_one() {
+    let ground = |text: &str| Ground {
+        reach: Reach::At(text.parse().expect("an address")),
+        ..Ground::default()
+    };
+    let published = |at: Option<&str>| {
+        let mut facts = in_networks(&["a", "b"], &[]);
+        facts.ports = vec![Port {
+            number: 80,
+            published: at.map(|at| at.parse().expect("an address")),
+        }];
+        facts
+    };
+    let host = ground("192.0.2.7");
+    check(
+        &published(Some("0.0.0.0:32768")),
+        &host,
+        "192.0.2.7:32768",
+        "",
+    );
+    check(&published(Some("192.0.2.7:81")), &host, "192.0.2.7:81", "");
+    check(
+        &published(Some("0.0.0.0:81")),
+        &ground("2001:db8::7"),
+        "[2001:db8::7]:81",
+        "",
+    );
+    check(
+        &published(Some("127.0.0.1:81")),
+        &host,
+        "",
+        "port 80 is published at 127.0.0.1:81 and not at 192.0.2.7",
+    );
+    let not = "port 80 is not published, so nobody reaches it at 192.0.2.7";
+    check(&published(None), &host, "", not);
+    check(&in_networks(&["a"], &[]), &host, "", not);
+
+    let mut on_host = in_networks(&[], &[]);
+    on_host.is_on_host = true;
+    check(&on_host, &host, "192.0.2.7:80", "");
+    let afar = Ground {
+        reach: Reach::Afar,
+        ..container(&["own"])
+    };
+    check(&on_host, &afar, "", "say it with --address");
+    check(&in_networks(&["a"], &[]), &afar, "10.0.1.1:80", "");
 }

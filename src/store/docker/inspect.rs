@@ -96,7 +96,9 @@ fn port_of(text: &str, published: Option<&PortMap>) -> Option<Port> {
     let bindings = published.and_then(|ports| ports.get(text)?.as_ref());
     let published = bindings.and_then(|bindings| {
         let first = bindings.first()?;
-        let host: IpAddr = first.host_ip.as_deref()?.parse().ok()?;
+        // Some engines write every address as none.
+        let host = first.host_ip.as_deref().filter(|ip| !ip.is_empty());
+        let host: IpAddr = host.unwrap_or("0.0.0.0").parse().ok()?;
         let port = first.host_port.as_deref()?.parse().ok()?;
         Some((host, port).into())
     });

@@ -7,7 +7,7 @@ use super::super::feed::Problems;
 use super::inspect::Seen;
 use super::own::Own;
 use crate::diag::Diagnostic;
-use crate::link::{self, Announced, Ground, Said, Standing};
+use crate::link::{self, Announced, Ground, Reach, Said, Standing};
 use crate::snapshot::Snapshot;
 
 /// Containers by id, and the keys of their services.
@@ -42,10 +42,11 @@ struct Killed {
 }
 
 impl Members {
-    pub(super) fn new(link: Option<String>) -> Self {
+    pub(super) fn new(link: Option<String>, reach: Reach) -> Self {
         Self {
             ground: Ground {
                 standing: Standing::Host,
+                reach,
                 link,
             },
             own: None,
