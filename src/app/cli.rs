@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use clap::{Arg, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
+use crate::app::agent::AgentArgs;
+use crate::app::exec::ExecArgs;
 use crate::app::import::ImportArgs;
 use crate::config::values;
 use crate::store::{self, StoreSpec};
@@ -75,6 +77,10 @@ fn unless_empty(arg: Arg) -> Arg {
 pub enum Command {
     /// Watch the keys and forward traffic
     Run(RunArgs),
+    /// Announce the containers of this host in etcd, for balancers anywhere
+    Agent(AgentArgs),
+    /// Run a program and announce it in etcd while it answers
+    Exec(ExecArgs),
     /// Judge the keys without touching traffic: print every problem, exit 1 if there is one
     Check(LookArgs),
     /// Print the text of the units that the keys render to
@@ -508,7 +514,7 @@ fn root(text: &str) -> Result<String, Infallible> {
     Ok(store::normalise_root(text))
 }
 
-fn duration(text: &str) -> Result<Duration, String> {
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
     // Nobody is there yet whom a refusal could harm, so it is one and not the warning that a key gets.
     if values::looks_like_seconds(text) {
         return Err(format!(

@@ -17,6 +17,7 @@ pub mod load;
 pub mod message;
 pub mod origin;
 pub mod pointsman;
+pub mod process;
 pub mod relay;
 pub mod s_client;
 pub mod tls;
