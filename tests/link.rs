@@ -28,7 +28,7 @@ fn facts(name: &str, service: &str, stack: Option<&str>, words: &[(&str, &str)])
         is_on_host: false,
         ports: vec![Port {
             number: 8080,
-            published: None,
+            published: Vec::new(),
         }],
     }
 }

@@ -23,11 +23,11 @@ pub struct Facts {
 }
 
 /// A TCP port that a container exposes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Port {
     pub number: u16,
-    /// Where the host publishes it.
-    pub published: Option<SocketAddr>,
+    /// Where the host publishes it: at one of its addresses, or at all of a family.
+    pub published: Vec<SocketAddr>,
 }
 
 /// What a balancer can reach, and whom it balances to.

@@ -116,21 +116,20 @@ fn published(draft: &mut Draft<'_>, host: IpAddr, port: u16) -> Option<SocketAdd
     let help = format!(
         "publish it, as in -p {port}:{port}, or start the agent without --address if containers' own addresses are reached from other hosts"
     );
-    match at.and_then(|exposed| exposed.published) {
-        Some(at) if at.ip().is_unspecified() || at.ip() == host => {
-            Some(SocketAddr::new(host, at.port()))
-        }
-        Some(at) => {
-            let message = format!("port {port} is published at {at} and not at {host}");
-            draft.error("not-published", message, &help);
-            None
-        }
-        None => {
-            let message = format!("port {port} is not published, so nobody reaches it at {host}");
-            draft.error("not-published", message, &help);
-            None
-        }
+    let at = at.map_or(&[][..], |exposed| &exposed.published);
+    let reached = at.iter().find(|at| {
+        let is_every = at.ip().is_unspecified() && at.is_ipv4() == host.is_ipv4();
+        is_every || at.ip() == host
+    });
+    if let Some(at) = reached {
+        return Some(SocketAddr::new(host, at.port()));
     }
+    let message = match at.first() {
+        Some(at) => format!("port {port} is published at {at} and not at {host}"),
+        None => format!("port {port} is not published, so nobody reaches it at {host}"),
+    };
+    draft.error("not-published", message, &help);
+    None
 }
 
 fn is_nowhere(address: IpAddr) -> bool {

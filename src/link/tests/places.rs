@@ -106,36 +106,34 @@ fn other_hosts_reach_what_is_published_at_the_address_of_this_one() {
         reach: Reach::At(text.parse().expect("an address")),
         ..Ground::default()
     };
-    let published = |at: Option<&str>| {
+    let published = |at: &[&str]| {
         let mut facts = in_networks(&["a", "b"], &[]);
         facts.ports = vec![Port {
             number: 80,
-            published: at.map(|at| at.parse().expect("an address")),
+            published: at
+                .iter()
+                .map(|at| at.parse().expect("an address"))
+                .collect(),
         }];
         facts
     };
     let host = ground("192.0.2.7");
+    check(&published(&["0.0.0.0:32768"]), &host, "192.0.2.7:32768", "");
+    check(&published(&["192.0.2.7:81"]), &host, "192.0.2.7:81", "");
     check(
-        &published(Some("0.0.0.0:32768")),
-        &host,
-        "192.0.2.7:32768",
-        "",
-    );
-    check(&published(Some("192.0.2.7:81")), &host, "192.0.2.7:81", "");
-    check(
-        &published(Some("0.0.0.0:81")),
+        &published(&["0.0.0.0:81", "[::]:82"]),
         &ground("2001:db8::7"),
-        "[2001:db8::7]:81",
+        "[2001:db8::7]:82",
         "",
     );
     check(
-        &published(Some("127.0.0.1:81")),
+        &published(&["127.0.0.1:81"]),
         &host,
         "",
         "port 80 is published at 127.0.0.1:81 and not at 192.0.2.7",
     );
     let not = "port 80 is not published, so nobody reaches it at 192.0.2.7";
-    check(&published(None), &host, "", not);
+    check(&published(&[]), &host, "", not);
     check(&in_networks(&["a"], &[]), &host, "", not);
 
     let mut on_host = in_networks(&[], &[]);
