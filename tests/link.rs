@@ -27,7 +27,7 @@ fn facts(name: &str, service: &str, stack: Option<&str>, words: &[(&str, &str)])
         networks: [("demo-network".to_owned(), "10.0.0.2".parse().ok())].into(),
         ports: vec![Port {
             number: 8080,
-            published: None,
+            published: Vec::new(),
         }],
         ..Facts::default()
     }

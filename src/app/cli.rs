@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use clap::{Arg, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
+use crate::app::agent::AgentArgs;
 use crate::app::change::{CertArgs, DrainArgs, LinkArgs, ServicesArgs, UnlinkArgs};
+use crate::app::exec::ExecArgs;
 use crate::app::import::ImportArgs;
 use crate::config::values;
 use crate::store::{self, StoreSpec};
@@ -79,6 +81,10 @@ pub(super) fn unless_empty(arg: Arg) -> Arg {
 pub enum Command {
     /// Watch the keys and forward traffic
     Run(RunArgs),
+    /// Announce the containers of this host in etcd, for balancers anywhere
+    Agent(AgentArgs),
+    /// Run a program and announce it in etcd while it answers
+    Exec(ExecArgs),
     /// Judge the keys without touching traffic: print every problem, exit 1 if there is one
     Check(LookArgs),
     /// Print the text of the units that the keys render to

@@ -20,10 +20,24 @@ const QUEUED: usize = 4096;
 static WRITER: Mutex<Option<JoinHandle<()>>> = Mutex::new(None);
 static LINES: Mutex<Option<SyncSender<Vec<u8>>>> = Mutex::new(None);
 
-/// Starts logging: to standard output for a service, to standard error for a command whose output
-/// is its answer.
-pub(super) fn start(args: &LogArgs, is_service: bool) -> io::Result<()> {
-    let quiet = if is_service { "info" } else { "error" };
+/// Whose lines these are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Voice {
+    /// They are the output.
+    Service,
+    /// The output is another program's.
+    Guest,
+    /// The output is the command's answer.
+    Command,
+}
+
+/// Starts logging: to standard output for a service, else to standard error.
+pub(super) fn start(args: &LogArgs, voice: Voice) -> io::Result<()> {
+    let is_service = voice == Voice::Service;
+    let quiet = match voice {
+        Voice::Service | Voice::Guest => "info",
+        Voice::Command => "error",
+    };
     let filter = args.log.as_deref().unwrap_or(quiet);
     let filter = EnvFilter::try_new(filter).map_err(|error| {
         io::Error::new(

@@ -1,11 +1,13 @@
 //! The program: command line, wiring, and [`pipeline`], the one page that shows the journey of a
 //! change from key to traffic.
 
+mod agent;
 mod certs;
 mod change;
 pub mod cli;
 mod dryrun;
 mod environment;
+mod exec;
 mod import;
 mod lastgood;
 mod logging;
@@ -20,16 +22,19 @@ mod tickets;
 use std::process::ExitCode;
 
 use cli::{Cli, Command};
+use logging::Voice;
 
 /// Does what the command line says.
 pub fn main() -> ExitCode {
     let cli = Cli::read();
-    if let Err(error) = logging::start(&cli.log, matches!(cli.command, Command::Run(_))) {
+    if let Err(error) = logging::start(&cli.log, voice(&cli.command)) {
         eprintln!("pointsman: {error}");
         return ExitCode::from(2);
     }
     let result = match cli.command {
         Command::Run(args) => run::run(args),
+        Command::Agent(args) => agent::agent(args),
+        Command::Exec(args) => exec::exec(args),
         Command::Check(args) => look::check(&args),
         Command::Render { unit, look } => look::render(unit.as_deref(), &look),
         Command::Plan(args) => look::plan(&args),
@@ -56,6 +61,14 @@ pub fn main() -> ExitCode {
         eprintln!("pointsman: {error:#}");
         ExitCode::from(2)
     })
+}
+
+fn voice(command: &Command) -> Voice {
+    match command {
+        Command::Run(_) | Command::Agent(_) => Voice::Service,
+        Command::Exec(_) => Voice::Guest,
+        _ => Voice::Command,
+    }
 }
 
 #[cfg(test)]

@@ -42,19 +42,32 @@ pub enum Kind {
 }
 
 /// A TCP port that a container exposes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Port {
     pub number: u16,
-    /// Where the host publishes it.
-    pub published: Option<SocketAddr>,
+    /// Where the host publishes it: at one of its addresses, or at all of a family.
+    pub published: Vec<SocketAddr>,
 }
 
 /// What a balancer can reach, and whom it balances to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Ground {
     pub standing: Standing,
+    pub reach: Reach,
     /// Only containers that link to this name.
     pub link: Option<String>,
+}
+
+/// From where containers are reached.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Reach {
+    /// By a balancer on this host.
+    #[default]
+    Here,
+    /// By balancers on other hosts, at the containers' own addresses.
+    Afar,
+    /// By balancers on other hosts, at this address of the host and the ports that it publishes.
+    At(IpAddr),
 }
 
 /// Where the balancer runs.
@@ -137,7 +150,8 @@ impl Facts {
     /// Where a port of it is published, if that is a place that others can reach.
     pub(super) fn published(&self, number: u16) -> Option<SocketAddr> {
         let port = self.ports.iter().find(|port| port.number == number)?;
-        port.published.filter(|at| !at.ip().is_unspecified())
+        let mut published = port.published.iter().copied();
+        published.find(|at| !at.ip().is_unspecified())
     }
 
     /// Its one exposed port.

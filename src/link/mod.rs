@@ -32,7 +32,7 @@ use std::collections::BTreeMap;
 
 use crate::diag::Diagnostic;
 
-pub use facts::{Facts, Ground, Kind, Port, Standing};
+pub use facts::{Facts, Ground, Kind, Port, Reach, Standing};
 pub use lb::SERVICE_KEYS;
 pub use merge::merge;
 

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use super::draft::Draft;
-use super::{Ground, Standing};
+use super::{Ground, Reach, Standing};
 use crate::diag::quoted;
 
 const HOW: &str =
@@ -18,9 +18,17 @@ pub(super) fn address(
     port: u16,
 ) -> Option<SocketAddr> {
     let facts = draft.facts;
+    if let Reach::At(host) = ground.reach {
+        return published(draft, host, port);
+    }
     if facts.is_on_host {
         if let Some(host) = facts.host {
             return Some(SocketAddr::new(host, port));
+        }
+        if ground.reach == Reach::Afar {
+            let message = "has the host's network, and nobody said at which address other hosts reach this one";
+            draft.error("no-network", message.to_owned(), "say it with --address");
+            return None;
         }
         if let Standing::Container(_) = ground.standing {
             let message = "has the host's network, which this balancer's container cannot reach";
@@ -31,6 +39,7 @@ pub(super) fn address(
         return Some(SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
     }
     let shared = |name: &str| match &ground.standing {
+        _ if ground.reach == Reach::Afar => true,
         Standing::Host => !facts.overlays.contains(name),
         Standing::Container(own) => own.contains(name),
     };
@@ -114,6 +123,32 @@ pub(super) fn address(
         return None;
     }
     Some(SocketAddr::new(address, port))
+}
+
+/// Where the host publishes `port`, if other hosts can reach it there.
+fn published(draft: &mut Draft<'_>, host: IpAddr, port: u16) -> Option<SocketAddr> {
+    let facts = draft.facts;
+    if facts.is_on_host {
+        return Some(SocketAddr::new(host, port));
+    }
+    let at = facts.ports.iter().find(|exposed| exposed.number == port);
+    let help = format!(
+        "publish it, as in -p {port}:{port}, or start the agent without --address if containers' own addresses are reached from other hosts"
+    );
+    let at = at.map_or(&[][..], |exposed| &exposed.published);
+    let reached = at.iter().find(|at| {
+        let is_every = at.ip().is_unspecified() && at.is_ipv4() == host.is_ipv4();
+        is_every || at.ip() == host
+    });
+    if let Some(at) = reached {
+        return Some(SocketAddr::new(host, at.port()));
+    }
+    let message = match at.first() {
+        Some(at) => format!("port {port} is published at {at} and not at {host}"),
+        None => format!("port {port} is not published, so nobody reaches it at {host}"),
+    };
+    draft.error("not-published", message, &help);
+    None
 }
 
 fn is_nowhere(address: IpAddr) -> bool {

@@ -37,7 +37,7 @@ fn facts(words: &[(&str, &str)]) -> Facts {
 fn port(number: u16) -> Port {
     Port {
         number,
-        published: None,
+        published: Vec::new(),
     }
 }
 

@@ -12,6 +12,7 @@
 //! - [`Monitor`]: how the stores fare ([`StoreHealth`]) and which keys were left out, readable from
 //!   anywhere while somebody waits in `next`.
 //! - [`read_once`]: one snapshot, for the subcommands that look and go.
+//! - [`Announcer`]: what an agent says of its host, under a lease; `announced` lays it under the tree.
 //! - [`SharedTickets`]: one value that nodes agree on, beside the tree.
 //! - [`Writer`]: keys that are written, as one change.
 //! - [`StatusBoard`]: what every node tells about itself, beside the tree; [`wait()`] on it.
@@ -31,6 +32,8 @@
 //! What is not here: templates, units, routes, and any thought about what a key means, except that a
 //! tree without anything under `services/`, `tcp-services/` and `udp-services/` has no services.
 
+mod announce;
+mod announced;
 mod board;
 mod certs;
 mod dir;
@@ -47,6 +50,7 @@ mod tickets;
 mod wait;
 mod write;
 
+pub use announce::{Announcer, Farewell, LEASE, MIN_LEASE, is_agent_name, own_address};
 pub use board::StatusBoard;
 pub use feed::{Monitor, StoreHealth};
 pub use hub::{Store, open};

@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
+use crate::link::Reach;
+
 /// One store. Displays as it may be written, without user or password: those are never part of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StoreSpec {
@@ -63,6 +65,8 @@ pub struct DockerSpec {
     pub poll: Duration,
     /// Services of a Swarm are followed where the engine is one of its managers.
     pub swarm: bool,
+    /// From where its containers are reached. Not written in a store: `pointsman agent` knows it.
+    pub reach: Reach,
 }
 
 /// Where an engine answers.
@@ -157,6 +161,7 @@ fn parse_docker(text: &str) -> Result<DockerSpec, String> {
         relist: RELIST,
         poll: POLL,
         swarm: true,
+        reach: Reach::Here,
     };
     for option in options.split('&').filter(|option| !option.is_empty()) {
         match option.split_once('=') {

@@ -150,6 +150,17 @@ impl Etcd {
         answer.header().expect("header").revision().cast_unsigned()
     }
 
+    /// All keys below a prefix, without it, with their values.
+    pub async fn keys(&self, prefix: &str) -> Vec<(String, String)> {
+        let options = etcd_client::GetOptions::new().with_prefix();
+        let answer = self.client().await.get(prefix, Some(options)).await;
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let answer = answer.expect("get");
+        let keys = answer.kvs().iter();
+        keys.map(|kv| (text(&kv.key()[prefix.len()..]), text(kv.value())))
+            .collect()
+    }
+
     pub async fn delete(&self, prefix: &str) -> u64 {
         let options = etcd_client::DeleteOptions::new().with_prefix();
         let answer = self.client().await.delete(prefix, Some(options)).await;

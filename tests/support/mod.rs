@@ -18,6 +18,7 @@ pub mod load;
 pub mod message;
 pub mod origin;
 pub mod pointsman;
+pub mod process;
 pub mod real_engine;
 pub mod relay;
 pub mod s_client;

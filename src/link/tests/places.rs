@@ -16,7 +16,7 @@ fn container(networks: &[&str]) -> Ground {
     let names = networks.iter().map(|name| (*name).to_owned());
     Ground {
         standing: Standing::Container(names.collect()),
-        link: None,
+        ..Ground::default()
     }
 }
 
@@ -106,7 +106,7 @@ fn a_node_s_published_port_stands_in_for_a_network_that_is_not_shared() {
         let mut facts = in_networks(&["a"], &[]);
         facts.ports = vec![Port {
             number: 80,
-            published: at.parse().ok(),
+            published: at.parse().into_iter().collect(),
         }];
         if overlay {
             facts.overlays = ["a".to_owned()].into();
@@ -152,4 +152,48 @@ fn a_host_s_own_network_is_at_its_address() {
     facts.host = "192.0.2.2".parse().ok();
     check(&facts, &Ground::default(), "192.0.2.2:80", "");
     check(&facts, &container(&["b"]), "192.0.2.2:80", "");
+fn other_hosts_reach_what_is_published_at_the_address_of_this_one() {
+    let ground = |text: &str| Ground {
+        reach: Reach::At(text.parse().expect("an address")),
+        ..Ground::default()
+    };
+    let published = |at: &[&str]| {
+        let mut facts = in_networks(&["a", "b"], &[]);
+        facts.ports = vec![Port {
+            number: 80,
+            published: at
+                .iter()
+                .map(|at| at.parse().expect("an address"))
+                .collect(),
+        }];
+        facts
+    };
+    let host = ground("192.0.2.7");
+    check(&published(&["0.0.0.0:32768"]), &host, "192.0.2.7:32768", "");
+    check(&published(&["192.0.2.7:81"]), &host, "192.0.2.7:81", "");
+    check(
+        &published(&["0.0.0.0:81", "[::]:82"]),
+        &ground("2001:db8::7"),
+        "[2001:db8::7]:82",
+        "",
+    );
+    check(
+        &published(&["127.0.0.1:81"]),
+        &host,
+        "",
+        "port 80 is published at 127.0.0.1:81 and not at 192.0.2.7",
+    );
+    let not = "port 80 is not published, so nobody reaches it at 192.0.2.7";
+    check(&published(&[]), &host, "", not);
+    check(&in_networks(&["a"], &[]), &host, "", not);
+
+    let mut on_host = in_networks(&[], &[]);
+    on_host.is_on_host = true;
+    check(&on_host, &host, "192.0.2.7:80", "");
+    let afar = Ground {
+        reach: Reach::Afar,
+        ..container(&["own"])
+    };
+    check(&on_host, &afar, "", "say it with --address");
+    check(&in_networks(&["a"], &[]), &afar, "10.0.1.1:80", "");
 }

@@ -1,7 +1,7 @@
 //! What the engine tells of a container as facts.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use bollard::models::{ContainerInspectResponse, HealthStatusEnum, PortMap};
 
@@ -98,11 +98,24 @@ fn facts(container: &ContainerInspectResponse) -> Facts {
 fn port_of(text: &str, published: Option<&PortMap>) -> Option<Port> {
     let number = text.strip_suffix("/tcp").unwrap_or(text).parse().ok()?;
     let bindings = published.and_then(|ports| ports.get(text)?.as_ref());
-    let published = bindings.and_then(|bindings| {
-        let first = bindings.first()?;
-        let host: IpAddr = first.host_ip.as_deref()?.parse().ok()?;
-        let port = first.host_port.as_deref()?.parse().ok()?;
-        Some((host, port).into())
-    });
+    let mut published = Vec::new();
+    for binding in bindings.into_iter().flatten() {
+        let port = binding.host_port.as_deref();
+        let Some(port) = port.and_then(|port| port.parse().ok()) else {
+            continue;
+        };
+        match binding.host_ip.as_deref().unwrap_or_default() {
+            // Some engines write every address as none.
+            "" => {
+                published.push((Ipv4Addr::UNSPECIFIED, port).into());
+                published.push((Ipv6Addr::UNSPECIFIED, port).into());
+            }
+            ip => published.extend(
+                ip.parse::<IpAddr>()
+                    .ok()
+                    .map(|ip| SocketAddr::new(ip, port)),
+            ),
+        }
+    }
     Some(Port { number, published })
 }

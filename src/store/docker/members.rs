@@ -14,7 +14,7 @@ use super::services::Services;
 use super::signal::ends;
 use super::swarm::{Member, is_of_swarm};
 use crate::diag::Diagnostic;
-use crate::link::{self, Ground, Kind, Said, Standing};
+use crate::link::{self, Ground, Kind, Reach, Said, Standing};
 use crate::snapshot::Snapshot;
 
 /// For how long a task is taken for ended before Swarm has heard of it.
@@ -55,10 +55,11 @@ struct Killed {
 }
 
 impl Members {
-    pub(super) fn new(link: Option<String>) -> Self {
+    pub(super) fn new(link: Option<String>, reach: Reach) -> Self {
         Self {
             ground: Ground {
                 standing: Standing::Host,
+                reach,
                 link,
             },
             own: None,

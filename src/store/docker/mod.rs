@@ -54,7 +54,7 @@ const BEFORE: Duration = Duration::from_secs(60);
 pub(super) async fn follow(spec: DockerSpec, feed: Feed) {
     let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(5));
     let mut session = Session {
-        members: Members::new(spec.link.clone()),
+        members: Members::new(spec.link.clone(), spec.reach),
         spec,
         feed,
         last_event: None,

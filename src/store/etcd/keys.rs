@@ -1,7 +1,10 @@
 //! etcd's keys and values to the tree's: without the prefix, and without what cannot be used.
 
+use std::sync::Arc;
+
 use etcd_client::KeyValue;
 
+use super::super::announced::Announced;
 use super::super::feed::{Problems, Tree};
 use super::super::{MAX_KEY, MAX_VALUE};
 use crate::diag::Diagnostic;
@@ -13,6 +16,8 @@ pub(super) struct KeyTree {
     snapshot: Snapshot,
     newest_key: u64,
     problems: Problems,
+    /// Lays what agents announce under it.
+    announced: Announced,
 }
 
 impl KeyTree {
@@ -22,6 +27,7 @@ impl KeyTree {
             snapshot: Snapshot::default(),
             newest_key: 0,
             problems: Problems::default(),
+            announced: Announced::default(),
         }
     }
 
@@ -33,13 +39,19 @@ impl KeyTree {
         self.snapshot.digest()
     }
 
-    /// The tree as it is, called `revision`.
+    /// The tree as it is with what agents announce, called `revision`.
     pub(super) fn at(&mut self, revision: u64) -> Tree {
         self.snapshot.set_revision(revision);
+        let snapshot = self.announced.follow(&self.snapshot);
+        let mut problems = self.problems.list();
+        let of_agents = self.announced.problems();
+        if !of_agents.is_empty() {
+            problems = Arc::new(problems.iter().chain(&*of_agents).cloned().collect());
+        }
         Tree {
-            snapshot: self.snapshot.clone(),
+            snapshot,
             newest_key: self.newest_key,
-            problems: self.problems.list(),
+            problems,
         }
     }
 

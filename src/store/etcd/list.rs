@@ -12,10 +12,10 @@ const PAGE: i64 = 2000;
 /// How often a list is begun anew because its revision was compacted under it.
 const TRIES: u32 = 5;
 
-pub(super) struct Listed {
+pub(in crate::store) struct Listed {
     pub(super) position: Position,
     /// In key order.
-    pub(super) entries: Vec<KeyValue>,
+    pub(in crate::store) entries: Vec<KeyValue>,
 }
 
 /// Where the cluster is now, by the cheapest linearizable read there is.
@@ -25,7 +25,7 @@ pub(super) async fn probe(client: &mut Client, prefix: &str) -> Result<Position,
     Position::of(answer.header())
 }
 
-pub(super) async fn list(client: &mut Client, prefix: &str) -> Result<Listed, EtcdError> {
+pub(in crate::store) async fn list(client: &mut Client, prefix: &str) -> Result<Listed, EtcdError> {
     let mut page = PAGE;
     for _ in 1..TRIES {
         match list_in_pages(client, prefix, page).await {

@@ -46,6 +46,7 @@ use super::spec::EtcdSpec;
 use crate::backoff::Backoff;
 
 pub(super) use self::connect::{EtcdError, connect, limited};
+pub(super) use self::list::list;
 
 /// For one answer. A list of a large tree is many answers.
 pub(super) const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);

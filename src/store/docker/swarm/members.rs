@@ -239,7 +239,7 @@ fn ports(said: &[PortConfig], open: &[PortConfig], node: Option<IpAddr>) -> Vec<
     };
     let numbered = numbers.into_iter().map(|number| Port {
         number,
-        published: at(number),
+        published: at(number).into_iter().collect(),
     });
     numbered.collect()
 }

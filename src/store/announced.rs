@@ -1,0 +1,303 @@
+//! What agents announce, laid under the tree of a root.
+//!
+//! Several hosts announce one service, and what a dead one wrote has to go without taking along what the others
+//! said. So no two of them write one key: each has `agents/<agent>/` to itself, under its own lease, and below it
+//! keys as they would be in the tree: `agents/host-a/services/web/virtual_hosts`. Here they are put together: a path
+//! has the value that somebody wrote at it, else that of the first agent by name. What is below `agents/` is in the
+//! result nowhere else.
+//!
+//! Pure, and a change costs what changed: trees are compared by what they do not share. Without agents the tree is
+//! passed on as it is.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::feed::Problems;
+use crate::diag::Diagnostic;
+use crate::snapshot::{Key, Snapshot};
+
+/// The directory of all agents.
+pub(super) const AGENTS: &str = "agents";
+
+/// The key in which an agent says who it is. It is for other agents.
+pub(super) const ABOUT: &str = "about";
+
+/// What may be announced. Settings and certificates hold for a whole balancer and are nobody's on one host.
+const MAY: [&str; 2] = ["services/", "tcp-services/"];
+
+/// The tree with what is announced.
+#[derive(Default)]
+pub(super) struct Announced {
+    /// What was taken in last.
+    raw: Snapshot,
+    merged: Snapshot,
+    /// Who announces each path.
+    by_path: BTreeMap<Key, BTreeSet<Arc<str>>>,
+    problems: Problems,
+}
+
+impl Announced {
+    /// The tree that `newer` says, at its revision.
+    pub(super) fn follow(&mut self, newer: &Snapshot) -> Snapshot {
+        if !newer.has_dir(AGENTS) {
+            if self.raw.has_dir(AGENTS) {
+                self.by_path.clear();
+                self.problems = Problems::default();
+            }
+            self.raw = newer.clone();
+            self.merged = newer.clone();
+            return newer.clone();
+        }
+        let mut touched = BTreeSet::new();
+        for change in self.raw.diff(newer) {
+            match below_agents(&change.key) {
+                None => {
+                    touched.insert(change.key);
+                }
+                Some(below) => {
+                    let is_there = newer.get(&change.key).is_some();
+                    touched.extend(self.announce(&change.key, below, is_there));
+                }
+            }
+        }
+        self.raw = newer.clone();
+        for path in touched {
+            self.settle(&path);
+        }
+        self.merged.set_revision(newer.revision());
+        self.merged.clone()
+    }
+
+    /// Settings that agents disagree about, and keys that none may announce.
+    pub(super) fn problems(&mut self) -> Arc<Vec<Diagnostic>> {
+        self.problems.list()
+    }
+
+    /// Notes that an agent says a path, or does not any more. `below` is the key without `agents/`.
+    fn announce(&mut self, key: &str, below: &str, is_there: bool) -> Option<Key> {
+        let said = below.split_once('/');
+        let Some((agent, path)) = said.filter(|(_, path)| may_be_announced(path)) else {
+            let is_about = said.is_some_and(|(_, path)| path == ABOUT);
+            match is_there && !is_about {
+                true => self.problems.insert(key, not_announced(key)),
+                false => self.problems.remove(key),
+            }
+            return None;
+        };
+        let path: Key = path.into();
+        if is_there {
+            let agents = self.by_path.entry(path.clone()).or_default();
+            agents.insert(agent.into());
+        } else if let Some(agents) = self.by_path.get_mut(&path) {
+            agents.remove(agent);
+            if agents.is_empty() {
+                self.by_path.remove(&path);
+            }
+        }
+        Some(path)
+    }
+
+    /// Brings one path up to date.
+    fn settle(&mut self, path: &str) {
+        let raw = &self.raw;
+        let agents = self.by_path.get(path).into_iter().flatten();
+        let mut said = agents.filter_map(|agent| {
+            let value = raw.get(&format!("{AGENTS}/{agent}/{path}"))?;
+            Some((agent, value))
+        });
+        let written = raw.get(path);
+        let first = said.next();
+        let other = first.and_then(|(_, value)| said.find(|(_, other)| *other != value));
+        match (written, first, other) {
+            (None, Some((winner, _)), Some((loser, _))) => {
+                self.problems.insert(path, differ(path, winner, loser));
+            }
+            _ => self.problems.remove(path),
+        }
+        match written.or(first.map(|(_, value)| value)) {
+            Some(value) => self.merged.put(path, value.clone()),
+            None => {
+                self.merged.remove(path);
+            }
+        }
+    }
+}
+
+fn below_agents(key: &str) -> Option<&str> {
+    key.strip_prefix(AGENTS)?.strip_prefix('/')
+}
+
+/// Whether it is a key in the directory of a service.
+fn may_be_announced(path: &str) -> bool {
+    let below = MAY.iter().find_map(|dir| path.strip_prefix(dir));
+    below.is_some_and(|below| below.contains('/'))
+}
+
+fn not_announced(key: &str) -> Diagnostic {
+    let message = "key is left out: an agent announces services and nothing else";
+    Diagnostic::warning("not-announced", message)
+        .for_key(key)
+        .help("agents/AGENT/services/... and agents/AGENT/tcp-services/... are read; write what holds for all beside agents/")
+}
+
+fn differ(path: &str, winner: &str, loser: &str) -> Diagnostic {
+    let message = format!(
+        "agent {loser}: {path} is not used: agent {winner} says otherwise, and is the first by name"
+    );
+    Diagnostic::warning("members-differ", message)
+        .for_key(path)
+        .help("say the same in all members of a service")
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn tree(keys: &[(&str, &str)]) -> Snapshot {
+        keys.iter()
+            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+            .collect()
+    }
+
+    /// All at once, by the words of the rule.
+    fn at_once(raw: &Snapshot) -> Snapshot {
+        let mut merged = Snapshot::new(raw.revision());
+        // Backwards, so that the first agent by name comes last.
+        let mut announced: Vec<_> = raw
+            .under(AGENTS)
+            .filter_map(|(key, value)| {
+                let (agent, path) = below_agents(key)?.split_once('/')?;
+                may_be_announced(path).then_some((agent, path, value))
+            })
+            .collect();
+        announced.sort_by(|a, b| b.0.cmp(a.0));
+        for (_, path, value) in announced {
+            merged.put(path, value.clone());
+        }
+        let written = raw.iter().filter(|(key, _)| below_agents(key).is_none());
+        for (key, value) in written {
+            merged.put(key.clone(), value.clone());
+        }
+        merged
+    }
+
+    fn shown(tree: &Snapshot) -> Vec<String> {
+        tree.iter()
+            .map(|(key, value)| format!("{key}={}", String::from_utf8_lossy(value)))
+            .collect()
+    }
+
+    #[test]
+    fn a_written_key_goes_over_agents_and_the_first_agent_over_the_others() {
+        let mut announced = Announced::default();
+        let raw = tree(&[
+            ("agents/b/services/web/balance", "random"),
+            ("agents/b/services/web/upstreams/1.b", "10.0.0.2:80"),
+            ("agents/a/services/web/balance", "source"),
+            ("agents/a/services/web/upstreams/1.a", "10.0.0.1:80"),
+            ("agents/a/about", "{}"),
+        ]);
+        let merged = announced.follow(&raw);
+        assert_eq!(
+            shown(&merged),
+            [
+                "services/web/balance=source",
+                "services/web/upstreams/1.a=10.0.0.1:80",
+                "services/web/upstreams/1.b=10.0.0.2:80",
+            ]
+        );
+        let told: Vec<_> = announced
+            .problems()
+            .iter()
+            .map(ToString::to_string)
+            .collect();
+        assert_eq!(
+            told,
+            [
+                "warning: agent b: services/web/balance is not used: agent a says otherwise, and is the first by name \
+              (key services/web/balance); say the same in all members of a service"
+            ]
+        );
+
+        let mut raw = raw;
+        raw.put("services/web/balance", "leastconn");
+        let merged = announced.follow(&raw);
+        assert_eq!(shown(&merged)[0], "services/web/balance=leastconn");
+        assert!(announced.problems().is_empty(), "nobody's word is used");
+
+        raw.remove("services/web/balance");
+        raw.remove("agents/a/services/web/balance");
+        raw.remove("agents/a/services/web/upstreams/1.a");
+        raw.remove("agents/a/about");
+        let merged = announced.follow(&raw);
+        assert_eq!(
+            shown(&merged),
+            [
+                "services/web/balance=random",
+                "services/web/upstreams/1.b=10.0.0.2:80",
+            ]
+        );
+    }
+
+    #[test]
+    fn agents_announce_services_and_nothing_else() {
+        let mut announced = Announced::default();
+        let raw = tree(&[
+            ("agents/a/settings/compat", "kontena"),
+            ("agents/a/certs/www", "x"),
+            ("agents/a/services/web", "x"),
+            ("agents/a", "x"),
+            ("agents/a/agents/b/services/web/balance", "x"),
+        ]);
+        assert!(announced.follow(&raw).is_empty());
+        assert_eq!(announced.problems().len(), 5);
+        assert!(announced.follow(&Snapshot::default()).is_empty());
+        assert!(announced.problems().is_empty());
+    }
+
+    #[test]
+    fn without_agents_the_tree_is_passed_on() {
+        let mut announced = Announced::default();
+        let raw = tree(&[("services/web/balance", "source"), ("agents", "odd")]);
+        let merged = announced.follow(&raw);
+        assert!(raw.diff(&merged).is_empty() && merged.digest() == raw.digest());
+    }
+
+    proptest! {
+        #[test]
+        fn a_tree_built_step_by_step_is_the_tree_built_at_once(
+            steps in prop::collection::vec(
+                prop::collection::vec((0..5usize, 0..6usize, prop::option::of(0..3u8)), 1..6),
+                1..30,
+            )
+        ) {
+            let writers = ["", "agents/a/", "agents/b/", "agents/a-1/", "agents/"];
+            let paths = [
+                "services/web/balance", "services/web/upstreams/1", "services/web-x/balance",
+                "tcp-services/db/external_port", "settings/compat", "about",
+            ];
+            let mut announced = Announced::default();
+            let mut raw = Snapshot::default();
+            for (revision, step) in steps.into_iter().enumerate() {
+                for (writer, path, value) in step {
+                    let key = format!("{}{}", writers[writer], paths[path]);
+                    match value {
+                        Some(value) => raw.put(key, vec![value]),
+                        None => { raw.remove(&key); }
+                    }
+                }
+                raw.set_revision(revision as u64);
+                let merged = announced.follow(&raw);
+                let expected = at_once(&raw);
+                prop_assert_eq!(shown(&merged), shown(&expected));
+                prop_assert_eq!(merged.digest(), expected.digest());
+                prop_assert_eq!(merged.revision(), raw.revision());
+                let mut anew = Announced::default();
+                anew.follow(&raw);
+                prop_assert_eq!(announced.problems(), anew.problems());
+            }
+        }
+    }
+}
