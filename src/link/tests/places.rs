@@ -152,6 +152,9 @@ fn a_host_s_own_network_is_at_its_address() {
     facts.host = "192.0.2.2".parse().ok();
     check(&facts, &Ground::default(), "192.0.2.2:80", "");
     check(&facts, &container(&["b"]), "192.0.2.2:80", "");
+}
+
+#[test]
 fn other_hosts_reach_what_is_published_at_the_address_of_this_one() {
     let ground = |text: &str| Ground {
         reach: Reach::At(text.parse().expect("an address")),
