@@ -136,7 +136,7 @@ fn get(at: SocketAddr, host: &str, path: &str) -> Option<(u16, String)> {
     stream.write_all(request.as_bytes()).ok()?;
     let mut bytes = Vec::new();
     stream.read_to_end(&mut bytes).ok()?;
-    take_answer(&mut bytes)
+    take_answer(&mut bytes).map(|(status, body, _)| (status, body))
 }
 
 /// The balancer in a container of its own, in the services' network.

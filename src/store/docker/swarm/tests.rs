@@ -135,7 +135,10 @@ fn nodes_have_addresses_for_ports_that_they_publish() {
     assert!(members::needs_nodes(&world.tasks));
     let members = members(&world);
     let facts = &members["task one"].seen.facts;
-    assert_eq!(facts.ports[0].published, "192.0.2.1:18000".parse().ok());
+    assert_eq!(
+        facts.ports[0].published,
+        ["192.0.2.1:18000".parse().unwrap()]
+    );
     let facts = &members["task two"].seen.facts;
     assert!(facts.is_on_host && facts.networks.is_empty());
     assert_eq!(facts.host, "192.0.2.2".parse().ok());
