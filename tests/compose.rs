@@ -26,7 +26,8 @@ struct Project {
 
 impl Project {
     fn up(file: &str, env: &[(&str, String)]) -> Self {
-        let name = format!("pmtest{}", std::process::id());
+        let what = file.split('.').next().unwrap_or_default().replace('-', "");
+        let name = format!("pmtest{}{what}", std::process::id());
         let mut env: Vec<_> = env
             .iter()
             .map(|(k, v)| ((*k).to_owned(), v.clone()))
@@ -38,6 +39,7 @@ impl Project {
         ] {
             env.push((name.to_owned(), image.to_owned()));
         }
+        env.push(("LB_LINK".to_owned(), name.clone()));
         let file = format!("{}/compose/{file}", env!("CARGO_MANIFEST_DIR"));
         let project = Self { name, file, env };
         project.compose(&["up", "-d"]);

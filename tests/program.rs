@@ -624,6 +624,34 @@ fn a_swap_logs_one_line_and_an_equal_value_makes_none() {
 }
 
 #[test]
+fn a_kept_connection_gets_one_more_answer_at_the_end() {
+    let origin = Origin::saying("here");
+    let mut pointsman = Pointsman::builder().start();
+    pointsman.put_service(
+        &Service::http("web")
+            .hosts("web.test")
+            .upstream(origin.addr()),
+    );
+    pointsman.wait_for_text("web.test", "/", "here");
+    let (mut busy, mut idle) = (pointsman.client(), pointsman.client());
+    busy.get("web.test", "/");
+    idle.get("web.test", "/");
+    pointsman.terminate();
+    wait_until("it drains", || pointsman.log().contains("draining"));
+    wait_until("it takes no connections", || {
+        Client::try_connect(pointsman.http()).is_err()
+    });
+    let last = busy.get("web.test", "/");
+    assert_eq!(
+        (last.status(), last.header("connection")),
+        (200, Some("close"))
+    );
+    busy.assert_closed();
+    idle.assert_closed();
+    assert_eq!(pointsman.wait().code(), Some(0));
+}
+
+#[test]
 fn sigterm_ends_it_in_good_order() {
     let mut pointsman = Pointsman::builder().start();
     pointsman.terminate();

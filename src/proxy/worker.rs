@@ -198,6 +198,10 @@ impl Handle {
     }
 }
 
+/// What a kept connection without a request gets for one more when we drain: its answer says that it is the
+/// last. Closing at once would hit requests that are on their way.
+const PARTING: Duration = Duration::from_secs(1);
+
 /// One worker, seen from its own tasks.
 pub(crate) struct Worker {
     index: usize,
@@ -215,6 +219,8 @@ pub(crate) struct Worker {
     /// The second that lines were counted in, and how many.
     logged: Cell<(u64, u32)>,
     draining: Cell<bool>,
+    /// When connections without a request are closed, by the wheel.
+    parting_at: Cell<u64>,
     listeners: RefCell<HashMap<SocketAddr, oneshot::Sender<()>>>,
     pub(crate) tunnels: Rc<Noted>,
     /// Connections that are being made.
@@ -253,6 +259,7 @@ fn run(
         wheel,
         logged: Cell::default(),
         draining: Cell::new(false),
+        parting_at: Cell::new(u64::MAX),
         listeners: RefCell::default(),
         tunnels: Rc::default(),
         connects: Rc::default(),
@@ -265,6 +272,11 @@ impl Worker {
     /// Whether new requests should be told to go elsewhere.
     pub(crate) fn is_draining(&self) -> bool {
         self.draining.get()
+    }
+
+    /// Whether a connection without a request is to be closed because we drain.
+    pub(crate) fn is_parting(&self) -> bool {
+        self.wheel.now_ms() >= self.parting_at.get()
     }
 
     /// Whether one more line may be written in this second about what a peer did wrong.
@@ -333,6 +345,7 @@ impl Worker {
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut ticks = 0u64;
         let mut end_at = u64::MAX;
+        let mut has_parted = false;
         loop {
             let command = tokio::select! {
                 _ = tick.tick() => None,
@@ -343,8 +356,13 @@ impl Worker {
                     ticks += 1;
                     self.wheel.turn();
                     self.journal.borrow_mut().hand_over();
-                    if self.is_draining() && self.has_drained(end_at) {
-                        return;
+                    if self.is_draining() {
+                        if self.has_drained(end_at) {
+                            return;
+                        }
+                        if self.is_parting() && !std::mem::replace(&mut has_parted, true) {
+                            self.wheel.wake_all();
+                        }
                     }
                     if ticks.is_multiple_of(1000 / TICK.as_millis() as u64) {
                         self.pools.sweep();
@@ -354,8 +372,10 @@ impl Worker {
                 Some(Command::Drain { within }) => {
                     self.draining.set(true);
                     self.listeners.borrow_mut().clear();
-                    self.wheel.wake_all();
-                    end_at = self.wheel.now_ms() + within.as_millis() as u64;
+                    let now = self.wheel.now_ms();
+                    self.parting_at
+                        .set(now + PARTING.min(within).as_millis() as u64);
+                    end_at = now + within.as_millis() as u64;
                 }
                 Some(command) => self.clone().follow(command),
             }

@@ -75,7 +75,7 @@ impl Load {
     }
 
     /// The same with clients that know all nodes of a balancer: each begins at one, and goes to the next
-    /// when that takes no connection.
+    /// when that takes no connection, or closes a new one before it has answered anything.
     pub fn fleet(
         &self,
         count: usize,
@@ -119,10 +119,20 @@ impl Load {
             let (host, expected) = (host.to_owned(), expected.to_owned());
             let (request, tally) = (request.clone(), self.tally.clone());
             self.runtime.spawn(async move {
+                let mut refused = 0;
                 while !tally.is_over.load(Relaxed) {
-                    if let Err(reason) = ask(&tally, &to, &request, &expected, pace).await {
-                        tally.fail(format!("request to {host}: {reason}"));
-                        sleep(Duration::from_millis(50)).await;
+                    let ended = ask(&tally, to[0], &request, &expected, pace).await;
+                    match ended {
+                        Ended::Over => refused = 0,
+                        Ended::Refused(_) if refused + 1 < to.len() => {
+                            refused += 1;
+                            to.rotate_left(1);
+                        }
+                        Ended::Refused(reason) | Ended::Failed(reason) => {
+                            refused = 0;
+                            tally.fail(format!("request to {host}: {reason}"));
+                            sleep(Duration::from_millis(50)).await;
+                        }
                     }
                 }
             });
@@ -257,15 +267,28 @@ impl Tally {
     }
 }
 
-/// One connection and its requests, until the load is over or the other side says that it was the last one.
+/// How a client's connection ended.
+enum Ended {
+    /// The load is over, or the other side said that it was the last answer.
+    Over,
+    /// It was not taken, or closed before the first answer.
+    Refused(String),
+    Failed(String),
+}
+
+/// One connection and its requests.
 async fn ask(
     tally: &Tally,
-    to: &[SocketAddr],
+    to: SocketAddr,
     request: &str,
     expected: &str,
     pace: Duration,
-) -> Result<(), String> {
-    let mut stream = connect(to).await?;
+) -> Ended {
+    let mut stream = match timeout(LIMIT, TcpStream::connect(to)).await {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(error)) => return Ended::Refused(format!("connect to {to}: {error}")),
+        Err(_) => return Ended::Failed(format!("no connection to {to} in time")),
+    };
     let _ = stream.set_nodelay(true);
     let mut bytes = Vec::new();
     let mut count = 0u64;
@@ -282,12 +305,20 @@ async fn ask(
                 }
             }
         };
-        let answer = timeout(LIMIT, exchange).await;
-        let (status, body, is_last) = answer
-            .map_err(|_| format!("no answer in time (request {count})"))?
-            .map_err(|error| format!("{error} (request {count} of its connection)"))?;
+        let answer = match timeout(LIMIT, exchange).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(error)) => {
+                let reason = format!("{error} (request {count} of its connection to {to})");
+                return match count == 1 && bytes.is_empty() {
+                    true => Ended::Refused(reason),
+                    false => Ended::Failed(reason),
+                };
+            }
+            Err(_) => return Ended::Failed(format!("no answer in time (request {count})")),
+        };
+        let (status, body, is_last) = answer;
         if status != 200 || !body.starts_with(expected) {
-            return Err(format!("{status} {body:?} instead of {expected}"));
+            return Ended::Failed(format!("{status} {body:?} instead of {expected}"));
         }
         tally.requests.fetch_add(1, Relaxed);
         sleep(pace).await;
@@ -295,20 +326,7 @@ async fn ask(
             break;
         }
     }
-    Ok(())
-}
-
-/// To the first that takes the connection.
-async fn connect(to: &[SocketAddr]) -> Result<TcpStream, String> {
-    let mut refusals = Vec::new();
-    for address in to {
-        match timeout(LIMIT, TcpStream::connect(address)).await {
-            Ok(Ok(stream)) => return Ok(stream),
-            Ok(Err(error)) => refusals.push(format!("connect to {address}: {error}")),
-            Err(_) => return Err(format!("no connection to {address} in time")),
-        }
-    }
-    Err(refusals.join(", "))
+    Ended::Over
 }
 
 /// Takes a whole answer with a length out of `bytes`: status, body, and whether it is the connection's last.

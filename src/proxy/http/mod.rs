@@ -156,7 +156,7 @@ impl Client {
             if let Poll::Ready(ready) = self.stream.poll_read_ready(cx) {
                 return Poll::Ready(ready.is_ok());
             }
-            if self.worker.is_draining() {
+            if self.worker.is_parting() {
                 return Poll::Ready(false);
             }
             self.deadline.poll_expired(cx).map(|()| false)
