@@ -212,6 +212,11 @@ fn a_cluster_of_databases_is_one_port() {
             seen.len() == 3
         });
     }
+    let log = docker(&["logs", &project.container("lb", 1)]);
+    assert!(
+        log.contains("pointsman starts") && !log.contains("not saved"),
+        "{log}"
+    );
     docker(&["kill", &project.container("db-2", 1)]);
     wait_until("two are left", || {
         (0..4).all(|_| ["db-1", "db-3"].contains(&ask("select @@hostname").as_str()))
