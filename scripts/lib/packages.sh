@@ -9,6 +9,8 @@ ETCD_NEEDS="etcd:etcd-server etcdctl:etcd-client"
 TEST_NEEDS="curl:curl python3:python3 openssl:openssl mkfifo:coreutils haproxy:haproxy nginx:nginx-light \
 apache2:apache2 varnishtest:varnish chromium:chromium htpasswd:apache2-utils perl:perl \
 /usr/lib/python3/dist-packages/requests:python3-requests"
+# Besides a Docker engine, which nobody should get by installing a test.
+COMPOSE_NEEDS="docker-compose:docker-compose"
 SCAN_NEEDS="testssl:testssl.sh sslscan:sslscan openssl:openssl curl:curl python3:python3"
 BENCH_NEEDS="haproxy:haproxy nginx:nginx wrk:wrk h2load:nghttp2-client taskset:util-linux python3:python3 curl:curl openssl:openssl"
 
