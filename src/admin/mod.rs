@@ -1,8 +1,9 @@
-//! The operator's listener: `/live`, `/ready`, `/v1/status`, `/v1/plan`, and the [`api`] of the keys. What runs is
+//! The operator's listener: `/live`, `/ready`, `/metrics`, `/v1/status`, `/v1/plan`, and the [`api`] of the keys. What runs is
 //! read here and never changed: a change goes to the store, and comes back as it does to every node.
 
 pub mod api;
 mod listen;
+mod metrics;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -32,13 +33,15 @@ pub struct Views {
     pub api: api::Api,
 }
 
-const PLACES: &str = "there are /live, /ready, /v1/status, /v1/plan, /v1/services and /v1/certs\n";
+const PLACES: &str =
+    "there are /live, /ready, /metrics, /v1/status, /v1/plan, /v1/services and /v1/certs\n";
 
 /// Serves until the task is dropped.
 pub async fn serve(listener: TcpListener, views: Views) -> std::io::Result<()> {
     let router = Router::new()
         .route("/live", get(async || "live\n"))
         .route("/ready", get(ready))
+        .route("/metrics", get(metrics::metrics))
         .route("/v1/status", get(status))
         .route("/v1/plan", get(plan))
         .merge(api::router())
