@@ -29,6 +29,13 @@ pub struct Admission {
 #[derive(Debug)]
 pub struct Place(Arc<ServiceState>);
 
+impl Place {
+    /// Whether it is one of this service's.
+    pub fn is_of(&self, service: &Arc<ServiceState>) -> bool {
+        Arc::ptr_eq(&self.0, service)
+    }
+}
+
 /// The queue is full.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Full;

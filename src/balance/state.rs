@@ -1,7 +1,8 @@
 //! What must survive a swap, by identity: a plan refers to these and never copies them.
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crossbeam_utils::CachePadded;
@@ -198,14 +199,15 @@ impl UpstreamState {
         self.was_up.load(Relaxed)
     }
 
-    /// It is in the plan no more: who still goes by an older one is not led there.
+    /// It is in the plan no more: who still goes by an older one is not led there. Called when the plan without it
+    /// is published; whoever sees this sees that plan as well.
     pub fn leave(&self) {
-        self.has_left.store(true, Relaxed);
+        self.has_left.store(true, Release);
         self.set_health(Health::Down);
     }
 
     pub fn has_left(&self) -> bool {
-        self.has_left.load(Relaxed)
+        self.has_left.load(Acquire)
     }
 
     /// Keeps what a check found; most find what the one before found.

@@ -1,7 +1,7 @@
 //! Work at upstreams that is to be cut when its upstream leaves the plan.
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -33,8 +33,9 @@ impl Noted {
     }
 
     pub(crate) fn cut(&self, upstreams: &[Arc<UpstreamState>]) {
+        let gone: HashSet<_> = upstreams.iter().map(|upstream| upstream.id()).collect();
         for (upstream, cutter) in self.all.borrow().values() {
-            if upstreams.iter().any(|gone| gone.id() == upstream.id()) {
+            if gone.contains(&upstream.id()) {
                 cutter.cut();
             }
         }

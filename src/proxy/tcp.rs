@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::accesslog::Cause;
-use crate::balance::{Admission, InFlight, Outcome, Tried, client_hash};
+use crate::balance::{Admission, InFlight, Outcome, Place, Tried, client_hash};
+use crate::config::Balancer;
 use crate::plan::Service;
 use crate::proxy::buffers::Input;
 use crate::proxy::known::Known;
@@ -16,7 +17,7 @@ use crate::proxy::tls::alert_reason;
 use crate::proxy::trace::Trace;
 use crate::proxy::tunnel::{Early, End, Lender, tunnel};
 use crate::proxy::upstream::{PAUSE, Whom, connect};
-use crate::proxy::worker::{Counted, Worker};
+use crate::proxy::worker::Counted;
 use crate::rules::{Edits, Verdict};
 
 /// Serves one connection to its end, by the service that has the port for itself.
@@ -27,99 +28,70 @@ pub(crate) async fn serve(worker: Counted, client: Stream, ends: Ends) {
     }
 }
 
+/// How often a connection whose upstreams left is led anew. Each time needs a swap in between.
+const LED_ANEW: u32 = 3;
+
 /// Leads a connection to `service`, and what was read of it before. A service without a usable upstream
 /// closes at once.
 pub(crate) async fn forward(
     worker: Counted,
     client: Stream,
     ends: Ends,
-    service: Arc<Service>,
+    mut service: Arc<Service>,
     known: Known<'_>,
     early: Option<Input>,
 ) {
     let peer = ends.peer;
-    let pinned = worker.view.pin();
     let mut trace = Trace::default();
-    trace.begin(&worker, &pinned, ends, None, false);
-    trace.routed(&service);
-    let balancer = pinned.plan.balancer().clone();
-    if let Some(policy) = &service.config.policy
-        && policy.rules.judge(&known, &mut Edits::default()) != Verdict::Pass
-    {
-        tracing::debug!(service = %service.config.name, %peer, "turned away");
-        trace.stop(Cause::Refused);
-        trace.finish();
-        return service.state.record(Outcome::TurnedAway);
-    }
-    // A flow may live for days: it keeps its service and not the generation it began with.
-    drop(pinned);
-    let policy = service.config.policy.as_deref();
-    let access = policy.and_then(|policy| policy.access.as_ref());
-    if access.is_some_and(|access| !access.permits(peer.ip())) {
-        tracing::debug!(service = %service.config.name, %peer, "turned away");
-        trace.stop(Cause::Refused);
-        trace.finish();
-        return service.state.record(Outcome::TurnedAway);
-    }
-    trace.queued(&service);
+    trace.begin(&worker, &worker.view.pin(), ends, None, false);
     let deadline = worker.wheel.deadline();
-
-    let timeouts = &service.config.timeouts;
-    let queue = timeouts.queue.unwrap_or(balancer.timeouts.queue);
-    let max_queue = service.config.max_queue.unwrap_or(balancer.max_queue);
-    let _place = match service.config.max_connections {
-        None => None,
-        Some(limit) => {
-            let mut admission = Admission::new(service.state.clone());
-            let place = std::future::poll_fn(|cx| admission.poll(limit, max_queue, cx.waker()));
-            match deadline.limit(queue, place).await {
-                Ok(Ok(place)) => Some(place),
-                result => {
-                    trace.stop(match result {
-                        Err(_) => Cause::UpstreamTimeout,
-                        Ok(_) => Cause::Refused,
-                    });
-                    trace.finish();
-                    return service.state.record(Outcome::TurnedAway);
+    let mut place = None;
+    let mut left = LED_ANEW;
+    let connected = loop {
+        let wanted = Wanted {
+            worker: &worker,
+            client: &client,
+            ends,
+            known: &known,
+            service: &service,
+            deadline: &deadline,
+            trace: &trace,
+            may_lead_anew: left > 0,
+        };
+        match wanted.reach(&mut place).await {
+            Ok(connected) => break connected,
+            Err(NotReached::For(cause, outcome)) => {
+                trace.stop(cause);
+                trace.finish();
+                return service.state.record(outcome);
+            }
+            // By all that its newest form says: who may come, and what upstreams are told, may be otherwise now.
+            Err(NotReached::Outdated) => {
+                left -= 1;
+                let pinned = worker.view.pin();
+                trace.led_anew(pinned.id);
+                match pinned.plan.service(&service.unit) {
+                    Some(newer) if is_reached_alike(&service, newer) => service = newer.clone(),
+                    _ => {
+                        trace.routed(&service);
+                        trace.stop(Cause::Upstream);
+                        trace.finish();
+                        return service.state.record(Outcome::TurnedAway);
+                    }
                 }
             }
         }
     };
-    trace.admitted();
-
-    let retries = service.config.retries.unwrap_or(balancer.retries);
-    let connect_timeout = timeouts.connect.unwrap_or(balancer.timeouts.connect);
-    let client_id = client_hash(peer.ip());
-    let server_name = Some(known.server_name).filter(|name| !name.is_empty());
-    let header = service.config.send_proxy.map(|form| {
-        let about = About {
-            server_name,
-            ..About::default()
-        };
-        header(form, &client, ends, about)
-    });
-    let wanted = Wanted {
-        service: service.clone(),
-        client: client_id,
-        header: header.as_deref(),
-        retries,
-        timeout: connect_timeout,
-    };
-    let connecting = wanted.connect_any(&worker, &deadline, &trace);
-    // By then the service may be a newer form of it.
-    let (service, upstream, in_flight, index) = match connecting.await {
-        Ok(connected) => connected,
-        Err(outcome) => {
-            trace.stop(Cause::Upstream);
-            trace.finish();
-            return service.state.record(outcome);
-        }
-    };
+    let Connected {
+        upstream,
+        in_flight,
+        index,
+        idle,
+    } = connected;
     trace.connected();
 
     let member = &service.members[index];
     let _noted = worker.tunnels.note(member.state.clone(), deadline.cutter());
-    let idle = timeouts.tunnel.unwrap_or(balancer.timeouts.tunnel);
     let lender = Lender {
         buffers: &worker.buffers,
         pipes: &worker.pipes,
@@ -156,62 +128,161 @@ pub(crate) async fn forward(
     }
 }
 
-/// A connection to some upstream.
+/// Whether clients come to both in the same way.
+fn is_reached_alike(one: &Service, other: &Service) -> bool {
+    one.tcp_port() == other.tcp_port()
+        && one.passthrough().is_some() == other.passthrough().is_some()
+}
+
+/// A connection to some upstream of a service, for this client.
 struct Wanted<'a> {
-    service: Arc<Service>,
-    /// Of whom.
-    client: u64,
-    header: Option<&'a [u8]>,
-    retries: u32,
-    timeout: Duration,
+    worker: &'a Counted,
+    client: &'a Stream,
+    ends: Ends,
+    known: &'a Known<'a>,
+    service: &'a Arc<Service>,
+    deadline: &'a Deadline,
+    trace: &'a Trace,
+    /// Whether its plan may turn out to be outdated.
+    may_lead_anew: bool,
+}
+
+struct Connected {
+    upstream: Stream,
+    in_flight: InFlight,
+    /// Of the service's members.
+    index: usize,
+    /// How long it may be silent.
+    idle: Duration,
+}
+
+enum NotReached {
+    For(Cause, Outcome),
+    /// Its upstreams have left the plan.
+    Outdated,
 }
 
 impl Wanted<'_> {
+    /// Whether the client may come, its place, and an upstream. A `place` that it has stays its own.
+    async fn reach(&self, place: &mut Option<Place>) -> Result<Connected, NotReached> {
+        let Self { service, trace, .. } = self;
+        trace.routed(service);
+        self.judge()?;
+        trace.queued(service);
+        let balancer = self.worker.view.pin().plan.balancer().clone();
+        let timeouts = &service.config.timeouts;
+        *place = self.admit(&balancer, place.take()).await?;
+        trace.admitted();
+        let (upstream, in_flight, index) = self.connect_any(&balancer).await?;
+        Ok(Connected {
+            upstream,
+            in_flight,
+            index,
+            idle: timeouts.tunnel.unwrap_or(balancer.timeouts.tunnel),
+        })
+    }
+
+    fn judge(&self) -> Result<(), NotReached> {
+        let peer = self.ends.peer;
+        let Some(policy) = self.service.config.policy.as_deref() else {
+            return Ok(());
+        };
+        let access = policy.access.as_ref();
+        if policy.rules.judge(self.known, &mut Edits::default()) == Verdict::Pass
+            && access.is_none_or(|access| access.permits(peer.ip()))
+        {
+            return Ok(());
+        }
+        tracing::debug!(service = %self.service.config.name, %peer, "turned away");
+        Err(NotReached::For(Cause::Refused, Outcome::TurnedAway))
+    }
+
+    async fn admit(
+        &self,
+        balancer: &Balancer,
+        held: Option<Place>,
+    ) -> Result<Option<Place>, NotReached> {
+        let service = self.service;
+        let Some(limit) = service.config.max_connections else {
+            return Ok(None);
+        };
+        if let Some(place) = held
+            && place.is_of(&service.state)
+        {
+            return Ok(Some(place));
+        }
+        let queue = service.config.timeouts.queue;
+        let queue = queue.unwrap_or(balancer.timeouts.queue);
+        let max_queue = service.config.max_queue.unwrap_or(balancer.max_queue);
+        let mut admission = Admission::new(service.state.clone());
+        let place = std::future::poll_fn(|cx| admission.poll(limit, max_queue, cx.waker()));
+        let cause = match self.deadline.limit(queue, place).await {
+            Ok(Ok(place)) => return Ok(Some(place)),
+            Err(_) => Cause::UpstreamTimeout,
+            Ok(_) => Cause::Refused,
+        };
+        Err(NotReached::For(cause, Outcome::TurnedAway))
+    }
+
+    /// What upstreams are told of the client before everything else.
+    fn header(&self) -> Option<Vec<u8>> {
+        let server_name = Some(self.known.server_name).filter(|name| !name.is_empty());
+        let about = About {
+            server_name,
+            ..About::default()
+        };
+        let form = self.service.config.send_proxy?;
+        Some(header(form, self.client, self.ends, about))
+    }
+
     /// Tries upstreams until one takes the connection, `retries` times after the first: others before
-    /// the same again, and those of now when one of them has left the plan.
+    /// the same again.
     async fn connect_any(
-        mut self,
-        worker: &Worker,
-        deadline: &Deadline,
-        trace: &Trace,
-    ) -> Result<(Arc<Service>, Stream, InFlight, usize), Outcome> {
+        &self,
+        balancer: &Balancer,
+    ) -> Result<(Stream, InFlight, usize), NotReached> {
+        let Self { service, trace, .. } = self;
+        let client = client_hash(self.ends.peer.ip());
+        let header = self.header();
+        let timeout = service.config.timeouts.connect;
+        let timeout = timeout.unwrap_or(balancer.timeouts.connect);
+        let retries = service.config.retries.unwrap_or(balancer.retries);
         let mut tried = Tried::default();
         let mut outcome = Outcome::TurnedAway;
-        for attempt in 0..=self.retries {
-            let mut picked = self.service.pick(self.client, &tried);
-            if picked.is_none() && self.service.has_lost_members() {
-                let pinned = worker.view.pin();
-                if let Some(newer) = pinned.plan.service(&self.service.unit) {
-                    self.service = newer.clone();
-                    tried = Tried::default();
-                    picked = self.service.pick(self.client, &tried);
+        for attempt in 0..=retries {
+            let Some(index) = service.pick(client, &tried) else {
+                if self.may_lead_anew && service.has_lost_members() {
+                    return Err(NotReached::Outdated);
                 }
-            }
-            let Some(index) = picked else {
                 break;
             };
             trace.picked(index);
             if attempt > 0 {
                 trace.retried();
             }
-            let in_flight = InFlight::begin(&self.service.members[index].state);
+            let member = &service.members[index];
+            let in_flight = InFlight::begin(&member.state);
             let whom = Whom {
-                service: &self.service,
+                service,
                 index,
-                header: self.header,
+                header: header.as_deref(),
             };
-            match connect(worker, whom, self.timeout).await {
-                Ok(stream) => return Ok((self.service, stream, in_flight, index)),
+            match connect(self.worker, whom, timeout).await {
+                Ok(stream) => return Ok((stream, in_flight, index)),
+                Err(_) if self.may_lead_anew && member.state.has_left() => {
+                    trace.retried();
+                    return Err(NotReached::Outdated);
+                }
                 Err(_) => {
                     outcome = Outcome::UpstreamFailure;
                     tried.add(index);
-                    if !self.service.has_untried(&tried) && attempt < self.retries {
+                    if !service.has_untried(&tried) && attempt < retries {
                         tried = Tried::default();
-                        deadline.sleep(PAUSE).await;
+                        self.deadline.sleep(PAUSE).await;
                     }
                 }
             }
         }
-        Err(outcome)
+        Err(NotReached::For(Cause::Upstream, outcome))
     }
 }

@@ -160,6 +160,25 @@ impl Trace {
         }
     }
 
+    /// It begins anew by a newer plan. How long that took so far, and how often it was tried, stays.
+    pub(crate) fn led_anew(&self, generation: u64) {
+        if let Some(story) = self.story() {
+            story.generation.set(generation);
+            story.is_queued.set(false);
+            story.admitted.set(None);
+            story.connected.set(None);
+            story.queue_place.set(0);
+            story.upstream.set(None);
+            story.ended.set(None);
+            story.cookies.set(*b"--");
+            story.is_silent.set(false);
+            story.redispatched.set(true);
+            if let Some(before) = story.service.take() {
+                before.state.leave_traced();
+            }
+        }
+    }
+
     /// It belongs to this service, which may not want lines.
     pub(crate) fn routed(&self, service: &Arc<Service>) {
         if let Some(story) = self.story() {

@@ -133,6 +133,9 @@ pub(crate) enum NotConnected {
     /// In words for who runs the upstream.
     #[error("{0}")]
     Handshake(String),
+    /// It was taken out of the plan meanwhile, which is no fault of its own.
+    #[error("it left")]
+    Left,
 }
 
 /// One member of a service, to be connected.
@@ -177,6 +180,9 @@ pub(crate) async fn connect(
             .await
         }
     };
+    if result.is_err() && deadline.is_cut() {
+        return Err(NotConnected::Left);
+    }
     if let Err(error) = &result {
         member.state.record_connect_failure();
         worker.note_not_connected(service, member, error);
@@ -244,6 +250,7 @@ impl Worker {
             NotConnected::Handshake(reason) => {
                 self.note_no_handshake(service, member, reason);
             }
+            NotConnected::Left => {}
         }
     }
 

@@ -147,7 +147,9 @@ impl Exchange<'_> {
                 None => self.connect(index).await,
             };
             let fault = match connected {
-                Err(NotConnected::Io(_)) => Fault::upstream(503, "no upstream could be connected"),
+                Err(NotConnected::Io(_) | NotConnected::Left) => {
+                    Fault::upstream(503, "no upstream could be connected")
+                }
                 // Somebody is there, and not whom we want to speak to.
                 Err(NotConnected::Handshake(_)) => {
                     Fault::upstream(502, "no handshake with an upstream")

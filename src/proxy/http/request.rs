@@ -115,15 +115,25 @@ impl Client {
         }
     }
 
-    /// Leads a request by the plan of now, and once more by a newer one if its upstreams left meanwhile.
+    /// Leads a request by the plan of now, and once more by a newer one if its upstreams left meanwhile. Its id and
+    /// its place at a service stay its own.
     async fn lead(&mut self, input: &mut Input, head: &RequestHead) -> Next {
+        let pinned = self.worker.view.pin();
+        let id = self.request_id(pinned.plan.balancer(), head, input);
+        self.trace
+            .asked(head, input.filled(), id.as_bytes(), pinned.id);
+        drop(pinned);
+        let mut place = None;
         for _ in 0..LED_ANEW {
-            if let Some(next) = self.lead_by_plan(input, head, true).await {
+            let led = self.lead_by_plan(input, head, &id, &mut place, true);
+            if let Some(next) = led.await {
                 return next;
             }
+            let generation = self.worker.view.pin().id;
+            self.trace.led_anew(generation);
         }
-        let led = self.lead_by_plan(input, head, false).await;
-        led.unwrap_or(Next::Cut)
+        let led = self.lead_by_plan(input, head, &id, &mut place, false);
+        led.await.unwrap_or(Next::Cut)
     }
 
     /// Leads a request to its service, or answers why it cannot be. `None`: what it was led by is outdated, and
@@ -132,18 +142,17 @@ impl Client {
         &mut self,
         input: &mut Input,
         head: &RequestHead,
+        id: &RequestId,
+        place: &mut Option<Place>,
         may_lead_anew: bool,
     ) -> Option<Next> {
         self.error_pages = None;
         let pinned = self.worker.view.pin();
         let plan = &pinned.plan;
         let balancer = plan.balancer();
-        let id = self.request_id(balancer, head, input);
-        self.trace
-            .asked(head, input.filled(), id.as_bytes(), pinned.id);
         let front = balancer.front.as_deref();
         if let Some(front) = front
-            && let Some(fronted) = self.front(front, &pinned, input, head, &id).await
+            && let Some(fronted) = self.front(front, &pinned, input, head, id).await
         {
             if !fronted.is_logged {
                 self.trace.forget();
@@ -157,13 +166,13 @@ impl Client {
         }
         let rules = balancer.rules.as_deref();
         if let Some(rules) = rules
-            && let Some(next) = self.judge(rules, None, input, head, &id, &mut edits).await
+            && let Some(next) = self.judge(rules, None, input, head, id, &mut edits).await
         {
             return Some(next);
         }
         // Rules of services may change it further, and what led here is to be cut off all the same.
         let routed = edits.path.clone();
-        let asked = self.asked(input, head, &id);
+        let asked = self.asked(input, head, id);
         let found = match rules.is_none() && edits.fields.is_empty() {
             true => plan.route(&asked),
             false => plan.route(&Seen::of_request(&asked, &edits)),
@@ -175,7 +184,7 @@ impl Client {
                 Compat::Pointsman => 404,
                 Compat::Kontena => 503,
             };
-            return Some(self.refuse(status, input, head, Some(&id)).await);
+            return Some(self.refuse(status, input, head, Some(id)).await);
         };
         let service = found.service;
         self.trace.routed(service);
@@ -192,31 +201,31 @@ impl Client {
             self.error_pages = policy.and_then(|policy| policy.error_pages.clone());
             let reply = self.turn_back(policy, front, balancer, head, input.filled());
             if let Some(reply) = reply {
-                return Some(self.reply(reply, service, input, head, &id).await);
+                return Some(self.reply(reply, service, input, head, id).await);
             }
         }
         if service.passthrough().is_some() {
             // Whoever asked for it by name was led there before there was anything to read.
             service.state.record(balance::Outcome::TurnedAway);
-            return Some(self.refuse(421, input, head, Some(&id)).await);
+            return Some(self.refuse(421, input, head, Some(id)).await);
         }
         if let Some(auth) = policy.and_then(|policy| policy.client_auth.as_ref())
             && let Err(next) = self
-                .identify(auth, service, input, head, &id, &mut edits.fields)
+                .identify(auth, service, input, head, id, &mut edits.fields)
                 .await
         {
             return Some(next);
         }
         if let Some(policy) = policy
             && let Some(next) = self
-                .judge(&policy.rules, Some(service), input, head, &id, &mut edits)
+                .judge(&policy.rules, Some(service), input, head, id, &mut edits)
                 .await
         {
             return Some(next);
         }
         if let Some(auth) = policy.and_then(|policy| policy.auth.as_ref()) {
             if let Err(next) = self
-                .authorize(auth, service, balancer, input, head, &id)
+                .authorize(auth, service, balancer, input, head, id)
                 .await
             {
                 return Some(next);
@@ -228,7 +237,7 @@ impl Client {
             }
         }
         if let Some(reply) = policy.and_then(Reply::of_maintenance) {
-            return Some(self.reply(reply, service, input, head, &id).await);
+            return Some(self.reply(reply, service, input, head, id).await);
         }
         let service = match policy {
             Some(_) => service.stand_in.as_ref().unwrap_or(service),
@@ -246,7 +255,7 @@ impl Client {
             && length > most
         {
             service.state.record(balance::Outcome::TurnedAway);
-            return Some(self.refuse(413, input, head, Some(&id)).await);
+            return Some(self.refuse(413, input, head, Some(id)).await);
         }
         let sticky = policy.and_then(|policy| policy.sticky.as_ref());
         let sticky = sticky.map(|sticky| {
@@ -254,15 +263,15 @@ impl Client {
             Stickiness::read(sticky, service, head, input.filled(), is_tls, &mut edits)
         });
         if lacks_slash && edits.path.is_none() {
-            return Some(self.add_slash(input, head, &id).await);
+            return Some(self.add_slash(input, head, id).await);
         }
         if let Some(sticky) = &sticky {
             self.trace.stuck(sticky.letters());
         }
         self.trace.queued(service);
-        let place = match self.admit(service, balancer).await {
+        *place = match self.admit(service, balancer, place.take()).await {
             Ok(place) => place,
-            Err(fault) => return Some(self.fail(fault, service, input, head, &id).await),
+            Err(fault) => return Some(self.fail(fault, service, input, head, id).await),
         };
         self.trace.admitted();
         let waits = Waits::new(service, &balancer.timeouts);
@@ -277,7 +286,7 @@ impl Client {
             sticky,
             edits: &edits,
             hsts: self.hsts(policy, front),
-            id: &id,
+            id,
             info: Info::new(balancer.info_headers),
             waits,
             retries: service.config.retries.unwrap_or(balancer.retries),
@@ -299,11 +308,11 @@ impl Client {
                 self.own.clear();
                 let early = std::mem::replace(input, self.worker.buffers.input());
                 self.tunnel(&service, switched, waits.tunnel, early).await;
-                drop(place);
+                *place = None;
                 // Each end was passed on as it came.
                 Next::Cut
             }
-            Err(fault) => self.fail(fault, service, input, head, &id).await,
+            Err(fault) => self.fail(fault, service, input, head, id).await,
         };
         Some(next)
     }
@@ -347,11 +356,21 @@ impl Client {
         );
     }
 
-    /// A place at a service that takes only so many at once.
-    async fn admit(&self, service: &Service, balancer: &Balancer) -> Result<Option<Place>, Fault> {
+    /// A place at a service that takes only so many at once: the one that it `held`, if that is there.
+    async fn admit(
+        &self,
+        service: &Service,
+        balancer: &Balancer,
+        held: Option<Place>,
+    ) -> Result<Option<Place>, Fault> {
         let Some(limit) = service.config.max_connections else {
             return Ok(None);
         };
+        if let Some(place) = held
+            && place.is_of(&service.state)
+        {
+            return Ok(Some(place));
+        }
         let max_queue = service.config.max_queue.unwrap_or(balancer.max_queue);
         let patience = service
             .config
