@@ -89,6 +89,6 @@ fn what_happens_is_counted_and_what_is_wrong_is_told_until_it_is_right() {
     wait_until("the certificate is gone", || {
         !scrape(&balancer)
             .keys()
-            .any(|key| key.contains("certificate="))
+            .any(|key| key.contains("certificate=\"www\""))
     });
 }

@@ -88,6 +88,36 @@ fn a_container_with_a_health_check_joins_when_it_is_healthy() {
     engine.put(&one);
     engine.tell(&one, "health_status: unhealthy", json!({}));
     wait_for(&balancer, &["10.9.0.2:8000"]);
+    wait_until("it is told", || {
+        let log = balancer.log();
+        log.contains("web-1: is no upstream of services/web while its own health check")
+    });
+    engine.die(&one);
+    wait_until("it is over", || {
+        balancer.status()["stores"][0]["problems"] == 0
+    });
+}
+
+#[test]
+fn two_services_that_ask_for_one_host_are_told_of_each_other() {
+    let engine = Engine::start();
+    engine.put(&container("web-1", "10.9.0.1", &WEB));
+    let balancer = follow(&engine, "");
+    wait_for(&balancer, &["10.9.0.1:8000"]);
+    let other = container(
+        "other-1",
+        "10.9.0.2",
+        &[("lb.service", "aaa"), WEB[1], ("lb.balance", "leastconn")],
+    );
+    engine.run(&other);
+    wait_until("it is told", || {
+        let log = balancer.log();
+        log.contains("\"www.test\" is asked for by services/web too: services/aaa has the requests")
+    });
+    engine.die(&other);
+    wait_until("it is over", || {
+        balancer.status()["stores"][0]["problems"] == 0
+    });
 }
 
 #[test]

@@ -119,8 +119,9 @@ pub(super) fn older(facts: &Facts) -> Option<Diagnostic> {
     Some(Diagnostic::warning("unknown-word", message).help(help))
 }
 
-/// Which requests it asks for. Two services that ask for the same ones share them by their upstreams: a canary
-/// is a second service with the same hosts.
+/// Which requests it asks for, and how its upstreams are spoken to. Two services that say the same share the requests
+/// by their upstreams: a canary is a second service with the same hosts. One that is spoken to in another way is none:
+/// its words would be those of all.
 fn claim(announced: &Announced) -> String {
     let said = |key: &str| {
         let setting = announced.keys.get(key);
@@ -136,7 +137,16 @@ fn claim(announced: &Announced) -> String {
     let path = path.map_or("", |path| path.value.trim().trim_end_matches('/'));
     let is = |key: &str| said(key).is_some_and(|text| text == "true");
     let (default, passthrough) = (is("default"), is("ssl_passthrough"));
-    format!("{hosts:?} {path:?} {default} {passthrough}")
+    let spoken = [
+        "upstream_tls",
+        "upstream_tls_verify",
+        "keep_virtual_path",
+        "context_root_rewrite",
+        "force_ssl",
+        "redirects",
+    ];
+    let spoken = spoken.map(|key| said(key).unwrap_or_default());
+    format!("{hosts:?} {path:?} {default} {passthrough} {spoken:?}")
 }
 
 /// Words in full, for the nearest one.

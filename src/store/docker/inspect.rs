@@ -13,6 +13,8 @@ pub(super) struct Seen {
     pub(super) facts: Facts,
     /// Runs, and is healthy as far as anybody asks.
     pub(super) is_up: bool,
+    /// Runs, and its health check says no.
+    pub(super) is_unhealthy: bool,
     /// In nanoseconds of the engine's clock.
     pub(super) started_at: i64,
     /// What ends it: `SIGTERM`, `15`.
@@ -37,6 +39,7 @@ impl Seen {
         Self {
             facts: facts(container),
             is_up: runs && is_healthy,
+            is_unhealthy: runs && health == Some(HealthStatusEnum::UNHEALTHY),
             started_at: started_at
                 .and_then(|at| i64::try_from(at.as_nanosecond()).ok())
                 .unwrap_or(0),

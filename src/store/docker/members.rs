@@ -8,13 +8,14 @@ use tokio::time::Instant;
 use tracing::info;
 
 use super::super::feed::Problems;
+use super::contested::Contested;
 use super::inspect::Seen;
 use super::own::Own;
 use super::services::Services;
 use super::signal::ends;
 use super::swarm::{Member, is_of_swarm};
 use crate::diag::Diagnostic;
-use crate::link::{self, Ground, Kind, Reach, Said, Standing};
+use crate::link::{self, Facts, Ground, Kind, Reach, Said, Standing};
 use crate::snapshot::Snapshot;
 
 /// For how long a task is taken for ended before Swarm has heard of it.
@@ -33,6 +34,7 @@ pub(super) struct Members {
     ended: BTreeMap<String, Instant>,
     services: Services,
     /// Services whose requests another one has, as it was told.
+    contested: Contested,
     sharing: BTreeMap<String, String>,
     keys: Snapshot,
     problems: Problems,
@@ -57,6 +59,7 @@ struct Killed {
 impl Members {
     pub(super) fn new(link: Option<String>, reach: Reach) -> Self {
         Self {
+            contested: Contested::default(),
             ground: Ground {
                 standing: Standing::Host,
                 reach,
@@ -298,6 +301,7 @@ impl Members {
     /// Brings the keys of touched services up to date. Whether there is anything to publish.
     pub(super) fn renew(&mut self) -> bool {
         let before = self.keys.clone();
+        let mut contested = BTreeSet::new();
         for dir in self.services.touched() {
             self.tell_sharing(&dir);
             self.forget_problems(&format!("{dir}\0"));
@@ -311,10 +315,16 @@ impl Members {
             for key in gone {
                 self.keys.remove(&key);
             }
+            contested.extend(self.contested.follow(&dir, &keys));
             for (key, value) in keys {
                 self.keys.put(format!("{dir}/{key}"), value);
             }
             self.tell(&format!("{dir}\0"), problems);
+        }
+        for claim in contested {
+            self.forget_problems(&format!("{claim}\0"));
+            let problem = self.contested.problem(&claim);
+            self.tell(&format!("{claim}\0"), problem.into_iter().collect());
         }
         let is_told_anew = std::mem::take(&mut self.is_told_anew);
         is_told_anew || self.keys.digest() != before.digest() || !self.keys.same_keys(&before)
@@ -350,6 +360,10 @@ impl Members {
         let is_left_out = self.swarm.is_some() && is_task(&seen);
         let said = match seen.is_up && !is_ending && !is_left_out && !self.is_own(id) {
             true => link::read(&seen.facts, &self.ground),
+            false if seen.is_unhealthy && !is_left_out => Said {
+                services: Vec::new(),
+                problems: unhealthy(&seen.facts, &self.ground).into_iter().collect(),
+            },
             false => Said::default(),
         };
         for service in &said.services {
@@ -390,6 +404,19 @@ impl Members {
         self.problems.retain(|key| !key.starts_with(of));
         self.is_told_anew = true;
     }
+}
+
+/// Who announces itself and cannot be a member is looked for in vain, unless somebody says so.
+fn unhealthy(facts: &Facts, ground: &Ground) -> Option<Diagnostic> {
+    let name = &facts.name;
+    let service = link::read(facts, ground).services.into_iter().next()?;
+    let message = format!(
+        "{name}: is no upstream of {} while its own health check says that it is unhealthy",
+        service.dir
+    );
+    let help =
+        format!("see docker inspect {name}; --no-healthcheck leaves it to the balancer's checks");
+    Some(Diagnostic::warning("unhealthy", message).help(help))
 }
 
 /// Whether a container is one of a Swarm's tasks.

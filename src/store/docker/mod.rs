@@ -16,6 +16,7 @@
 //! **What goes wrong.** An engine that does not answer keeps the last tree. A container that cannot be looked at stays as it
 //! was, and is told. What is wrong with a container's words is told as a problem of this store.
 
+mod contested;
 mod engine;
 mod inspect;
 mod members;

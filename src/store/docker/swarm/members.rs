@@ -133,6 +133,7 @@ fn seen(facts: Facts, spec: &ContainerSpec) -> Seen {
     Seen {
         facts,
         is_up: true,
+        is_unhealthy: false,
         started_at: 0,
         stop_signal: spec.stop_signal.clone(),
     }
