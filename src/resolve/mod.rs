@@ -361,6 +361,8 @@ impl Resolver {
             state.backoff = backoff.clone();
             state.task = None;
             state.due = now;
+            // What others said is not counted on.
+            state.nothing_since = None;
             self.due.insert((now, question.clone()));
         }
     }
