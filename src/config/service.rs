@@ -9,7 +9,7 @@ use super::client_auth;
 use super::custom;
 use super::drain::drain;
 use super::fields::{Fields, name};
-use super::haproxy::Scope;
+use super::haproxy::{Said, Scope};
 use super::policy;
 use super::proxy_protocol;
 use super::routes::routes;
@@ -144,8 +144,9 @@ pub(super) fn service(fields: &mut Fields<'_>, compat: Compat) -> Option<Service
     let balance = fields.read("balance", values::balance);
     let balance = custom::or(fields, "balance", balance, custom.balance.take());
     let health_check = health_check(fields);
+    let slow_start = custom.check.warm_up.take();
     let health_check = custom::health_check(fields, health_check, &mut custom);
-    let warm_up = warm_up(fields, &health_check, balance);
+    let warm_up = warm_up(fields, slow_start, &health_check, balance);
     let lines = std::mem::take(&mut custom.timeouts);
     let mut timeout = |name, line| {
         let own = fields.timeout(name);
@@ -314,10 +315,16 @@ fn health_check(fields: &mut Fields<'_>) -> HealthCheck {
 
 fn warm_up(
     fields: &mut Fields<'_>,
+    slow_start: Option<Said<Duration>>,
     check: &HealthCheck,
     balance: Option<Balance>,
 ) -> Option<Duration> {
-    let time = fields.duration("warm_up", Duration::ZERO..=WARM_UP)?;
+    let own = fields.duration("warm_up", Duration::ZERO..=WARM_UP);
+    let (field, what) = match slow_start.is_some() && !fields.is_set("warm_up") {
+        true => ("custom_settings", "custom_settings: slowstart"),
+        false => ("warm_up", "warm_up"),
+    };
+    let time = custom::or(fields, "warm_up", own, slow_start)?;
     if time.is_zero() {
         return None;
     }
@@ -334,8 +341,8 @@ fn warm_up(
     };
     fields.warn(
         "unused-field",
-        "warm_up",
-        format!("warm_up says nothing when {why}"),
+        field,
+        format!("{what} says nothing when {why}"),
         help,
     );
     None
