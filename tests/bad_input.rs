@@ -728,6 +728,7 @@ const WRONG: &[(&str, &str)] = &[
     ("health_check_timeout", "1y"),
     ("health_check_rise", "0"),
     ("health_check_fall", "many"),
+    ("warm_up", "2h"),
     ("timeout_connect", "soon"),
     ("timeout_server", "5x"),
     ("timeout_client", "-1s"),

@@ -795,6 +795,27 @@ fn headers_of_the_proxy_protocol_are_sent_where_they_were() {
 }
 
 #[test]
+fn servers_that_start_slowly_warm_up() {
+    let servers = "10.0.0.1:80 check\n server t 10.0.0.2:80 check";
+    let slow = servers.replace("check", "check slowstart 30s");
+    for text in [
+        PLAIN.replace("10.0.0.1:80", &slow),
+        PLAIN.replace("10.0.0.1:80", servers) + " default-server slowstart 30s\n",
+    ] {
+        let (keys, told) = import_of(&text);
+        assert_has(&keys, &["services/b/warm_up = 30s\n"]);
+        assert_has(&told, &["; 0 things"]);
+    }
+    let other = slow.replacen("30s", "1m", 1);
+    let (keys, told) = import_of(&PLAIN.replace("10.0.0.1:80", &other));
+    assert_has(&keys, &["services/b/warm_up = 1m\n"]);
+    assert_has(&told, &["warm_up is 1m for the whole service, not 30s"]);
+    // Without a check it says nothing there either.
+    let (_, told) = import_of(&PLAIN.replace("10.0.0.1:80", "10.0.0.1:80 slowstart 30s"));
+    assert_has(&told, &["warm_up says nothing when health_check is off"]);
+}
+
+#[test]
 fn headers_are_taken_from_everybody_where_every_bind_takes_them() {
     let text = PLAIN.replace(":8080", ":8080 accept-proxy")
         + "listen t\n mode tcp\n bind :8081 accept-proxy\n server s 10.0.0.1:90\n";

@@ -17,7 +17,7 @@ use serde::Serialize;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
-use crate::balance::Health;
+use crate::balance::{Health, Share, UpstreamState};
 use crate::diag::Diagnostic;
 use crate::plan::Service;
 use crate::proxy::Shared;
@@ -103,6 +103,9 @@ struct UpstreamView {
     address: SocketAddr,
     weight: u16,
     health: &'static str,
+    /// From 0 to 1, of its weight; only while it warms up.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    share: Option<f64>,
     in_flight: u32,
     served: u64,
     connect_failures: u64,
@@ -171,6 +174,7 @@ impl ServiceView {
                         Health::Up => "up",
                         Health::Down => "down",
                     },
+                    share: share(service, &member.state),
                     in_flight: member.state.in_flight(),
                     served: member.state.served(),
                     connect_failures: member.state.connect_failures(),
@@ -178,4 +182,12 @@ impl ServiceView {
                 .collect(),
         }
     }
+}
+
+fn share(service: &Service, state: &UpstreamState) -> Option<f64> {
+    let is_warming = service.config.warm_up.is_some()
+        && state.health() == Health::Up
+        && state.share() < Share::FULL;
+    // Two digits are enough for people.
+    is_warming.then(|| (state.share().part() * 100.0).round() / 100.0)
 }

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use crate::balance::draw::Draw;
 use crate::balance::{Health, Member, ServiceState};
 
 /// Longest rotation that is kept; weights beyond it are scaled down.
@@ -41,7 +42,7 @@ impl Tried {
         self.0.push(index);
     }
 
-    fn has(&self, index: usize) -> bool {
+    pub(super) fn has(&self, index: usize) -> bool {
         self.0.contains(&index)
     }
 }
@@ -84,7 +85,8 @@ impl Rotation {
 /// Chooses a member that can take traffic, or none: then the answer is 503.
 ///
 /// Members that are `Up` come first; only when there is none do `Starting` ones get traffic. A
-/// weight of 0 takes nothing new. `client` is used by `source` alone.
+/// weight of 0 takes nothing new. `client` is used by `source` alone. With `warms`, those that are warming
+/// up get less, but where `source` says whom a client belongs to.
 pub fn pick(
     balance: Balance,
     members: &[Member],
@@ -92,10 +94,22 @@ pub fn pick(
     state: &ServiceState,
     client: u64,
     tried: &Tried,
+    warms: bool,
 ) -> Option<usize> {
+    let warms = warms && balance != Balance::Source;
     for _ in 0..LOOKS {
-        let best = eligible(members, tried)?;
-        let chosen = choose(balance, members, rotation, state, client, tried, best);
+        let (wanted, count) = eligible(members, tried)?;
+        let all = Field {
+            members,
+            tried,
+            wanted,
+            count,
+            draw: Draw::default(),
+        };
+        let chosen = match warms.then(|| all.drawn()).flatten() {
+            None => choose(balance, all, rotation, state, client),
+            Some(drawn) => choose(balance, drawn, rotation, state, client),
+        };
         if chosen.is_some() {
             return chosen;
         }
@@ -107,50 +121,106 @@ pub fn pick(
     })
 }
 
-fn choose(
+/// Whom one choice is among. Who does not warm up pays nothing for those who do: the compiler makes two of
+/// everything below.
+#[derive(Clone, Copy)]
+struct Field<'a, const DRAWN: bool> {
+    members: &'a [Member],
+    tried: &'a Tried,
+    wanted: Health,
+    /// How many are in it.
+    count: usize,
+    draw: Draw,
+}
+
+impl<'a> Field<'a, false> {
+    /// Without those that this choice passes over, as they are warming up; `None`: nobody is.
+    fn drawn(self) -> Option<Field<'a, true>> {
+        let is_in = |index| self.has(index);
+        let (draw, count) = Draw::of(self.members, is_in, fastrand::u64(..))?;
+        Some(Field {
+            members: self.members,
+            tried: self.tried,
+            wanted: self.wanted,
+            count,
+            draw,
+        })
+    }
+}
+
+impl<const DRAWN: bool> Field<'_, DRAWN> {
+    fn has(&self, index: usize) -> bool {
+        let member = &self.members[index];
+        member.weight > 0
+            && member.state.health() == self.wanted
+            && !self.tried.has(index)
+            && (!DRAWN || self.draw.takes(member))
+    }
+
+    /// The nth of those in it; the first if health changed since they were counted.
+    fn nth(&self, n: u64) -> Option<usize> {
+        let all = 0..self.members.len();
+        all.clone()
+            .filter(|index| self.has(*index))
+            .nth(n as usize)
+            .or_else(|| all.clone().find(|index| self.has(*index)))
+    }
+
+    /// Compares load per weight without a division.
+    fn is_lighter(&self, a: usize, b: usize) -> bool {
+        let (a, b) = (&self.members[a], &self.members[b]);
+        let weight = |member: &Member| match DRAWN {
+            false => u64::from(member.weight),
+            true => u64::from(member.weight) * member.state.share().units(),
+        };
+        u64::from(a.state.in_flight()) * weight(b) < u64::from(b.state.in_flight()) * weight(a)
+    }
+}
+
+fn choose<const DRAWN: bool>(
     balance: Balance,
-    members: &[Member],
+    field: Field<'_, DRAWN>,
     rotation: Option<&Rotation>,
     state: &ServiceState,
     client: u64,
-    tried: &Tried,
-    (wanted, count): (Health, usize),
 ) -> Option<usize> {
-    let is_eligible = |index: usize| can_take(index, &members[index], wanted, tried);
+    let Field { members, count, .. } = field;
     match balance {
         Balance::RoundRobin => {
             let turn = state.next_turn();
             match rotation {
-                None => nth(members.len(), turn % count as u64, is_eligible),
+                None => field.nth(turn % count as u64),
                 Some(Rotation(turns)) => {
                     let start = (turn % turns.len() as u64) as usize;
                     (0..turns.len())
                         .map(|step| usize::from(turns[(start + step) % turns.len()]))
-                        .find(|index| is_eligible(*index))
+                        .find(|index| field.has(*index))
                 }
             }
         }
         Balance::LeastConn => {
             // Start at another place each time, so that equally loaded members take turns.
-            let start = (state.next_turn() % members.len() as u64) as usize;
+            let turn = state.next_turn();
+            let start = match DRAWN {
+                false => (turn % members.len() as u64) as usize,
+                // Or whoever stands behind the one that is passed over would have its turns, too.
+                true => field.nth(turn % count as u64)?,
+            };
             (0..members.len())
                 .map(|step| (start + step) % members.len())
-                .filter(|index| is_eligible(*index))
-                .reduce(|best, next| {
-                    if is_lighter(members, next, best) {
-                        next
-                    } else {
-                        best
-                    }
+                .filter(|index| field.has(*index))
+                .reduce(|best, next| match field.is_lighter(next, best) {
+                    true => next,
+                    false => best,
                 })
         }
         Balance::Random => {
-            let a = nth(members.len(), fastrand::u64(..count as u64), is_eligible)?;
-            let b = nth(members.len(), fastrand::u64(..count as u64), is_eligible)?;
-            Some(if is_lighter(members, b, a) { b } else { a })
+            let a = field.nth(fastrand::u64(..count as u64))?;
+            let b = field.nth(fastrand::u64(..count as u64))?;
+            Some(if field.is_lighter(b, a) { b } else { a })
         }
         Balance::Source => (0..members.len())
-            .filter(|index| is_eligible(*index))
+            .filter(|index| field.has(*index))
             .max_by(|a, b| {
                 rendezvous(&members[*a], client).total_cmp(&rendezvous(&members[*b], client))
             }),
@@ -202,25 +272,6 @@ fn eligible(members: &[Member], tried: &Tried) -> Option<(Health, usize)> {
     }
 }
 
-fn can_take(index: usize, member: &Member, wanted: Health, tried: &Tried) -> bool {
-    member.weight > 0 && member.state.health() == wanted && !tried.has(index)
-}
-
-/// The nth of those that fit; the first that fits if health changed since they were counted.
-fn nth(len: usize, n: u64, fits: impl Fn(usize) -> bool) -> Option<usize> {
-    (0..len)
-        .filter(|i| fits(*i))
-        .nth(n as usize)
-        .or_else(|| (0..len).find(|i| fits(*i)))
-}
-
-/// Compares load per weight without a division.
-fn is_lighter(members: &[Member], a: usize, b: usize) -> bool {
-    let (a, b) = (&members[a], &members[b]);
-    u64::from(a.state.in_flight()) * u64::from(b.weight)
-        < u64::from(b.state.in_flight()) * u64::from(a.weight)
-}
-
 /// Weighted rendezvous hashing: when a member goes, only its own clients move.
 fn rendezvous(member: &Member, client: u64) -> f64 {
     let mut x = member.name_hash ^ client.rotate_left(32);
@@ -267,6 +318,7 @@ mod tests {
                     &state,
                     client,
                     &Tried::default(),
+                    false,
                 )
             })
             .collect()
@@ -404,9 +456,12 @@ mod tests {
             Balance::Random,
             Balance::Source,
         ] {
-            assert_eq!(pick(balance, &m, None, &state, 7, &tried), Some(1));
+            assert_eq!(pick(balance, &m, None, &state, 7, &tried, false), Some(1));
         }
         tried.add(1);
-        assert_eq!(pick(Balance::RoundRobin, &m, None, &state, 7, &tried), None);
+        assert_eq!(
+            pick(Balance::RoundRobin, &m, None, &state, 7, &tried, false),
+            None
+        );
     }
 }

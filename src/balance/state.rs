@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU16, AtomicU32, AtomicU64};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crossbeam_utils::CachePadded;
@@ -21,6 +21,34 @@ pub enum Health {
     Starting,
     Up,
     Down,
+}
+
+/// How much of its weight an upstream is given while it warms up: from [`Share::LEAST`] when it comes up to
+/// [`Share::FULL`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Share(u16);
+
+impl Share {
+    pub const FULL: Self = Self(256);
+    /// Enough for an application to load its code by, and for two that come up one after the other not
+    /// to be worlds apart.
+    pub const LEAST: Self = Self(8);
+
+    /// What is reached when `part` of the way from here to full is gone.
+    #[must_use]
+    pub fn raised(self, part: f64) -> Self {
+        let missing = f64::from(Self::FULL.0 - self.0);
+        Self(self.0 + (missing * part.clamp(0.0, 1.0)) as u16)
+    }
+
+    /// From 0 to 1.
+    pub fn part(self) -> f64 {
+        f64::from(self.0) / f64::from(Self::FULL.0)
+    }
+
+    pub(super) fn units(self) -> u64 {
+        self.0.into()
+    }
 }
 
 /// How one request or connection ended, for the counters.
@@ -106,6 +134,9 @@ impl ServiceState {
 pub struct UpstreamState {
     id: UpstreamId,
     health: AtomicU8,
+    /// Below full while it is not up, and then for as long as the checker lets it warm up. Looked at only
+    /// where the service says `warm_up`.
+    share: AtomicU16,
     /// Checks in a row that agree against the present health. Written by the checker alone.
     streak: AtomicU32,
     /// Whether it ever was `Up`: one that never was enters with its first good check.
@@ -130,6 +161,7 @@ impl UpstreamState {
         let state = Self {
             id: UpstreamId(NEXT.fetch_add(1, Relaxed)),
             health: AtomicU8::new(0),
+            share: AtomicU16::new(Share::FULL.0),
             streak: AtomicU32::new(0),
             was_up: AtomicBool::new(false),
             has_left: AtomicBool::new(false),
@@ -162,11 +194,22 @@ impl UpstreamState {
             Health::Up => 1,
             Health::Down => 2,
         };
-        self.health.store(value, Relaxed);
         if health == Health::Up {
             self.was_up.store(true, Relaxed);
+        } else {
+            // Before it comes up, so that nobody sees it up and full in between.
+            self.set_share(Share::LEAST);
         }
+        self.health.store(value, Relaxed);
         self.streak.store(0, Relaxed);
+    }
+
+    pub fn share(&self) -> Share {
+        Share(self.share.load(Relaxed))
+    }
+
+    pub fn set_share(&self, share: Share) {
+        self.share.store(share.0, Relaxed);
     }
 
     /// Takes in the result of one check; answers the new health if this check changed it.
@@ -337,6 +380,29 @@ mod tests {
         assert_eq!(state.judge(false, 2, 3), Some(Health::Down));
         assert_eq!(state.judge(true, 2, 3), None);
         assert_eq!(state.judge(true, 2, 3), Some(Health::Up));
+    }
+
+    #[test]
+    fn only_what_comes_up_by_a_check_begins_with_less_than_its_full_share() {
+        assert_eq!(UpstreamState::new(false).share(), Share::FULL);
+        let state = UpstreamState::new(true);
+        state.judge(true, 2, 3);
+        assert_eq!((state.health(), state.share()), (Health::Up, Share::LEAST));
+        state.set_share(Share::FULL);
+        for _ in 0..2 {
+            state.judge(false, 2, 3);
+        }
+        assert_eq!(state.share(), Share::FULL, "it is up still");
+        state.judge(false, 2, 3);
+        assert_eq!(state.share(), Share::LEAST);
+    }
+
+    #[test]
+    fn a_share_rises_evenly_from_where_it_is() {
+        let raised = [0.0, 0.5, 1.0, 7.0].map(|part| Share::LEAST.raised(part).0);
+        assert_eq!(raised, [8, 132, 256, 256]);
+        assert_eq!(Share(132).raised(0.5).0, 194);
+        assert_eq!(Share::FULL.raised(0.3), Share::FULL);
     }
 
     #[test]

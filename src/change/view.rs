@@ -39,6 +39,7 @@ const OPEN: &[&str] = &[
     "health_check_timeout",
     "health_check_rise",
     "health_check_fall",
+    "warm_up",
     "timeout_connect",
     "timeout_server",
     "timeout_client",

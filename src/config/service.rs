@@ -9,12 +9,13 @@ use super::client_auth;
 use super::custom;
 use super::drain::drain;
 use super::fields::{Fields, name};
-use super::haproxy::Scope;
+use super::haproxy::{Said, Scope};
 use super::policy;
 use super::proxy_protocol;
 use super::routes::routes;
 use super::unit::{
-    CheckKind, Compat, HealthCheck, HttpCheck, Mode, Policy, Service, ServiceTimeouts, Upstream,
+    Balance, CheckKind, Compat, HealthCheck, HttpCheck, Mode, Policy, Service, ServiceTimeouts,
+    Upstream,
 };
 use super::upstream::upstream;
 use super::upstream_tls;
@@ -42,6 +43,7 @@ pub const SERVICE_FIELDS: &[&str] = &[
     "health_check_timeout",
     "health_check_rise",
     "health_check_fall",
+    "warm_up",
     "timeout_connect",
     "timeout_server",
     "timeout_client",
@@ -142,7 +144,9 @@ pub(super) fn service(fields: &mut Fields<'_>, compat: Compat) -> Option<Service
     let balance = fields.read("balance", values::balance);
     let balance = custom::or(fields, "balance", balance, custom.balance.take());
     let health_check = health_check(fields);
+    let slow_start = custom.check.warm_up.take();
     let health_check = custom::health_check(fields, health_check, &mut custom);
+    let warm_up = warm_up(fields, slow_start, &health_check, balance);
     let lines = std::mem::take(&mut custom.timeouts);
     let mut timeout = |name, line| {
         let own = fields.timeout(name);
@@ -196,6 +200,7 @@ pub(super) fn service(fields: &mut Fields<'_>, compat: Compat) -> Option<Service
         balance,
         upstreams,
         health_check,
+        warm_up,
         timeouts,
         retries,
         max_connections,
@@ -207,6 +212,7 @@ pub(super) fn service(fields: &mut Fields<'_>, compat: Compat) -> Option<Service
     })
 }
 
+const WARM_UP: Duration = Duration::from_secs(3600);
 pub(super) const RETRIES: std::ops::RangeInclusive<u32> = 0..=100;
 pub(super) const CONNECTIONS: std::ops::RangeInclusive<u32> = 1..=10_000_000;
 pub(super) const MAX_QUEUE: std::ops::RangeInclusive<u32> = 0..=1_000_000;
@@ -305,6 +311,41 @@ fn health_check(fields: &mut Fields<'_>) -> HealthCheck {
             .read("health_check_fall", |text| values::count(text, 1..=100))
             .unwrap_or(default.fall),
     }
+}
+
+fn warm_up(
+    fields: &mut Fields<'_>,
+    slow_start: Option<Said<Duration>>,
+    check: &HealthCheck,
+    balance: Option<Balance>,
+) -> Option<Duration> {
+    let own = fields.duration("warm_up", Duration::ZERO..=WARM_UP);
+    let (field, what) = match slow_start.is_some() && !fields.is_set("warm_up") {
+        true => ("custom_settings", "custom_settings: slowstart"),
+        false => ("warm_up", "warm_up"),
+    };
+    let time = custom::or(fields, "warm_up", own, slow_start)?;
+    if time.is_zero() {
+        return None;
+    }
+    let (why, help) = match (&check.kind, balance) {
+        (CheckKind::Off, _) => (
+            "health_check is off: nobody knows when an upstream comes up",
+            "remove it, or let health_check be tcp or http",
+        ),
+        (_, Some(Balance::Source)) => (
+            "balance is source: clients go where they belong",
+            "remove it, or set balance to another word",
+        ),
+        _ => return Some(time),
+    };
+    fields.warn(
+        "unused-field",
+        field,
+        format!("{what} says nothing when {why}"),
+        help,
+    );
+    None
 }
 
 fn upstreams(fields: &mut Fields<'_>) -> Vec<Upstream> {

@@ -79,6 +79,7 @@ service:
   health_check_timeout: "1s"
   health_check_rise: "1"
   health_check_fall: "5"
+  warm_up: "30s"
   timeout_connect: "1s"
   timeout_server: 90s
   timeout_client: "2000"
@@ -127,6 +128,7 @@ fn a_full_service_is_read_into_its_checked_form() {
             rise: 1,
             fall: 5,
         },
+        warm_up: Some(s(30)),
         timeouts: ServiceTimeouts {
             connect: Some(s(1)),
             server: Some(s(90)),
@@ -284,6 +286,21 @@ fn fields_report_in_their_own_words() {
     field("health_check_timeout: 2h", "it goes from 10ms to 1h");
     field("health_check_rise: 0", "it goes from 1 to 100");
     field("health_check_fall: x", "write a number from 1 to 100");
+    field("warm_up: 30s", "");
+    field("warm_up: 0", "");
+    field("warm_up: 2h", "it goes from 0s to 1h");
+    field(
+        "warm_up: 30",
+        "warning:3:12: warm_up \"30\" is 30 milliseconds; write 30s",
+    );
+    field(
+        "warm_up: 30s\n  health_check: off",
+        "warning:3:12: warm_up says nothing when health_check is off: nobody knows when an upstream comes up",
+    );
+    field(
+        "warm_up: 30s\n  balance: source",
+        "warning:3:12: warm_up says nothing when balance is source",
+    );
     field("timeout_connect: 0", "it goes from 1ms to 7d");
     field("timeout_client: 8d", "it goes from 1ms to 7d");
     field(

@@ -53,6 +53,9 @@ pub struct Service {
     /// In name order; names are unique.
     pub upstreams: Vec<Upstream>,
     pub health_check: HealthCheck,
+    /// `warm_up`: in which time the share of an upstream that comes up rises to its weight; up to 1 h. `None`, as
+    /// with most services and wherever nothing is checked: at once.
+    pub warm_up: Option<Duration>,
     pub timeouts: ServiceTimeouts,
     /// Tries after the first one; `None`: the balancer's.
     pub retries: Option<u32>,

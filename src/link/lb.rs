@@ -10,7 +10,7 @@ use super::{Facts, Ground, Said};
 use crate::diag::{Diagnostic, nearest, quoted};
 
 /// Keys of services, all of which `LB_` sets; `LB_ERROR_PAGES_503` sets `error_pages/503`.
-pub const SERVICE_KEYS: [&str; 52] = [
+pub const SERVICE_KEYS: [&str; 53] = [
     "access_log",
     "allow",
     "balance",
@@ -63,6 +63,7 @@ pub const SERVICE_KEYS: [&str; 52] = [
     "upstream_tls_certificate",
     "upstream_tls_name",
     "upstream_tls_verify",
+    "warm_up",
 ];
 
 /// Keys of services, and by any of them a container announces itself: the others are also settings of balancers.

@@ -308,6 +308,7 @@ impl ServiceText {
         option("timeout_client", t.client.map(|d| format!("{d:?}")));
         option("timeout_tunnel", t.tunnel.map(|d| format!("{d:?}")));
         option("timeout_queue", t.queue.map(|d| format!("{d:?}")));
+        option("warm_up", config.warm_up.map(|d| format!("{d:?}")));
         option("retries", config.retries.map(|n| n.to_string()));
         option(
             "max_connections",

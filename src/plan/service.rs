@@ -21,6 +21,8 @@ pub struct Service {
     pub unit: UnitName,
     pub config: config::Service,
     pub balance: Balance,
+    /// Whether members that come up begin with less than their weight.
+    warms: bool,
     /// In name order. An upstream that is a name has as many as its answer has addresses, or none yet.
     pub members: Box<[Member]>,
     /// As the members; empty where connections to them are plain.
@@ -95,6 +97,7 @@ impl Service {
         });
         Self {
             unit,
+            warms: config.warm_up.is_some(),
             config,
             balance,
             members,
@@ -128,6 +131,7 @@ impl Service {
             &self.state,
             client,
             tried,
+            self.warms,
         )
     }
 
@@ -140,6 +144,7 @@ impl Service {
             &self.state,
             key,
             tried,
+            false,
         )
     }
 
@@ -234,6 +239,7 @@ fn stand_in(config: &config::Service) -> Option<config::Service> {
             kind: CheckKind::Off,
             ..config.health_check.clone()
         },
+        warm_up: None,
         policy: Some(Arc::new(policy)),
         ..config.clone()
     })

@@ -81,6 +81,7 @@ fn change(name: &str, mode: Mode, upstreams: &[(&str, &str)]) -> Change {
         balance: None,
         upstreams: upstreams.collect(),
         health_check: HealthCheck::default(),
+        warm_up: None,
         timeouts: ServiceTimeouts::default(),
         retries: None,
         max_connections: None,

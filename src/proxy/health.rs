@@ -1,7 +1,8 @@
 //! Health checks: one small task for each upstream that has a check, on the control runtime.
 //!
 //! The checker follows plans as they are committed. An upstream that stays keeps its health and its
-//! streak; one whose check changed is checked the new way from then on.
+//! streak; one whose check changed is checked the new way from then on. One that comes up begins to warm up
+//! where its service says so.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -13,10 +14,11 @@ use tokio::sync::Semaphore;
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::balance::{Health, UpstreamId, UpstreamState};
+use crate::balance::{Health, Share, UpstreamId, UpstreamState};
 use crate::config::{CheckKind, HealthCheck};
 use crate::plan::{Secured, Service};
 use crate::proxy::probe::probe;
+use crate::proxy::warm_up::WarmUp;
 use crate::proxy_header::Form;
 
 /// Checks under way at once: ten thousand upstreams must not take all descriptors.
@@ -44,6 +46,7 @@ struct Queues {
 struct Running {
     task: AbortHandle,
     check: HealthCheck,
+    warm_up: Option<Duration>,
     host: String,
     send_proxy: Option<Form>,
     secured: Option<NonZeroU64>,
@@ -73,6 +76,7 @@ impl Checker {
         }
         let Some(service) = now else { return };
         let check = &service.config.health_check;
+        let warm_up = service.config.warm_up;
         for (index, member) in service.members.iter().enumerate() {
             let id = member.state.id();
             let watched = Watched::new(service, index);
@@ -81,8 +85,10 @@ impl Checker {
                 self.stop(id);
                 // Nobody would ever call it up again.
                 member.state.set_health(Health::Up);
+                member.state.set_share(Share::FULL);
             } else if self.running.get(&id).is_none_or(|running| {
                 running.check != *check
+                    || running.warm_up != warm_up
                     || running.host != watched.host
                     || running.send_proxy != watched.send_proxy
                     || running.secured != secured
@@ -95,6 +101,7 @@ impl Checker {
                     Running {
                         task: task.abort_handle(),
                         check: check.clone(),
+                        warm_up,
                         host,
                         send_proxy,
                         secured,
@@ -143,6 +150,7 @@ struct Watched {
     send_proxy: Option<Form>,
     /// The same of TLS.
     secured: Option<Arc<Secured>>,
+    warm_up: Option<Duration>,
     state: Arc<UpstreamState>,
 }
 
@@ -163,6 +171,7 @@ impl Watched {
             host: named.unwrap_or_else(|| member.authority()),
             send_proxy: service.config.send_proxy.filter(|_| !is_elsewhere),
             secured: service.secured(index).filter(|_| !is_elsewhere).cloned(),
+            warm_up: service.config.warm_up,
             state: member.state.clone(),
         }
     }
@@ -174,6 +183,11 @@ async fn watch(watched: Watched, check: HealthCheck, queues: Arc<Queues>) {
     let born = Instant::now();
     let mut hangs = false;
     let mut is_told = false;
+    let mut warm_up = WarmUp::default();
+    if watched.state.health() == Health::Up {
+        // It is watched in another way than before, maybe in the midst of warming up.
+        warm_up.begin(&watched.state, watched.warm_up);
+    }
     loop {
         let started = Instant::now();
         let result = {
@@ -205,7 +219,13 @@ async fn watch(watched: Watched, check: HealthCheck, queues: Arc<Queues>) {
         watched.state.note_check(reason);
         let (service, upstream) = (&watched.service, &watched.upstream);
         let is_new = !watched.state.was_up();
-        match watched.state.judge(verdict.is_ok(), check.rise, check.fall) {
+        let change = watched.state.judge(verdict.is_ok(), check.rise, check.fall);
+        match change {
+            Some(Health::Up) => warm_up.begin(&watched.state, watched.warm_up),
+            Some(_) => warm_up.end(),
+            None => {}
+        }
+        match change {
             // As it should be: ten thousand such lines at a start would hide the one that matters.
             Some(Health::Up) if is_new => {
                 tracing::debug!(%service, %upstream, %address, reason, "new upstream is up");

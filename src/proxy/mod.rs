@@ -25,6 +25,7 @@ mod tls;
 mod trace;
 mod tunnel;
 mod upstream;
+mod warm_up;
 mod worker;
 
 pub use generation::{Generation, Published};

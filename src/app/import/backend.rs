@@ -26,6 +26,8 @@ pub(super) struct Servers {
 #[derive(Clone, Default)]
 struct Options {
     is_checked: bool,
+    /// `slowstart`.
+    warm_up: Option<String>,
     weight: Option<String>,
     cookie: Option<String>,
     /// Whether a name is asked for again and again.
@@ -105,7 +107,8 @@ impl Servers {
                 true => checked += 1,
                 false => unchecked += 1,
             }
-            for (key, value) in own.checks {
+            let warm_up = own.warm_up.map(|time| ("warm_up", time));
+            for (key, value) in own.checks.into_iter().chain(warm_up) {
                 let said = servers.keys.entry(key).or_insert_with(|| value.clone());
                 if *said != value {
                     imported.left(
@@ -186,6 +189,7 @@ fn options(line: &Line, words: &[String], options: &mut Options, imported: &mut 
             "inter" => drop(options.checks.insert("health_check_interval", value())),
             "rise" => drop(options.checks.insert("health_check_rise", value())),
             "fall" => drop(options.checks.insert("health_check_fall", value())),
+            "slowstart" => options.warm_up = Some(value()),
             "port" => drop(options.checks.insert("health_check_port", value())),
             "disabled" => options.weight = Some("0".to_owned()),
             "enabled" => {}
@@ -210,11 +214,11 @@ fn options(line: &Line, words: &[String], options: &mut Options, imported: &mut 
                 );
                 return false;
             }
-            "maxconn" | "maxqueue" | "minconn" | "slowstart" | "fastinter" | "downinter"
-            | "resolve-prefer" | "resolve-net" | "resolve-opts" | "on-marked-down"
-            | "on-marked-up" | "observe" | "error-limit" | "on-error" | "addr" | "source"
-            | "track" | "proto" | "check-proto" | "agent-check" | "agent-port" | "agent-inter"
-            | "pool-max-conn" | "proxy-v2-options" => {
+            "maxconn" | "maxqueue" | "minconn" | "fastinter" | "downinter" | "resolve-prefer"
+            | "resolve-net" | "resolve-opts" | "on-marked-down" | "on-marked-up" | "observe"
+            | "error-limit" | "on-error" | "addr" | "source" | "track" | "proto"
+            | "check-proto" | "agent-check" | "agent-port" | "agent-inter" | "pool-max-conn"
+            | "proxy-v2-options" => {
                 let value = value();
                 imported.left(
                     line.number,

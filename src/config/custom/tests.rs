@@ -46,7 +46,7 @@ fn lines_set_what_keys_set() {
         "",
         "timeout connect 1s\ntimeout server 2s\ntimeout client 3s\ntimeout tunnel 4s\ntimeout queue 5s\n\
          timeout check 6s\nretries 0\nmaxconn 7\nbalance static-rr\n\
-         default-server inter 500ms rise 4 fall 5 port 81 check",
+         default-server inter 500ms rise 4 fall 5 port 81 slowstart 30s check",
     );
     assert_eq!(warnings, [""; 0]);
     let timeouts = &service.timeouts;
@@ -70,7 +70,19 @@ fn lines_set_what_keys_set() {
         (Duration::from_millis(500), s(6))
     );
     assert_eq!((check.rise, check.fall, check.port), (4, 5, Some(81)));
+    assert_eq!(service.warm_up, Some(s(30)));
     assert_eq!(service.policy, None);
+}
+
+#[test]
+fn a_slow_start_without_checks_says_nothing() {
+    let (service, warnings) = service("  health_check: off\n", "default-server slowstart 30s");
+    assert_eq!(service.warm_up, None);
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    assert!(
+        warnings[0].contains("custom_settings: slowstart says nothing when health_check is off"),
+        "{warnings:?}"
+    );
 }
 
 #[test]

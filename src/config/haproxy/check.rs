@@ -29,6 +29,8 @@ pub(in crate::config) struct CheckLines {
     pub(in crate::config) interval: Option<Said<Duration>>,
     pub(in crate::config) rise: Option<Said<u32>>,
     pub(in crate::config) fall: Option<Said<u32>>,
+    /// `slowstart`.
+    pub(in crate::config) warm_up: Option<Said<Duration>>,
 }
 
 const FIELDS: usize = 50;
@@ -273,7 +275,7 @@ pub(super) fn default_server(
     mut words: &[&str],
     warnings: &mut Vec<Problem>,
 ) -> Result<(), Problem> {
-    const KNOWN: &[&str] = &["check", "fall", "inter", "port", "rise"];
+    const KNOWN: &[&str] = &["check", "fall", "inter", "port", "rise", "slowstart"];
     loop {
         words = match words {
             [] => return Ok(()),
@@ -294,6 +296,13 @@ pub(super) fn default_server(
                 let value =
                     values::count(text, 1..=100).map_err(|problem| within("fall", problem))?;
                 check.fall = Some(Said { line, value });
+                rest
+            }
+            ["slowstart", text, rest @ ..] => {
+                let range = Duration::ZERO..=Duration::from_hours(1);
+                let value = values::duration_in(text, range)
+                    .map_err(|problem| within("slowstart", problem))?;
+                check.warm_up = Some(Said { line, value });
                 rest
             }
             ["port", text, rest @ ..] => {
@@ -327,7 +336,7 @@ pub(super) fn default_server(
                     "set max_connections and max_queue, which hold for the service as a whole",
                 ));
             }
-            [word @ ("inter" | "rise" | "fall" | "port" | "weight")] => {
+            [word @ ("inter" | "rise" | "fall" | "slowstart" | "port" | "weight")] => {
                 return Err(Problem::new(
                     format!("default-server {word} lacks a value"),
                     "write one behind it",
