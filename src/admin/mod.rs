@@ -47,7 +47,8 @@ pub async fn serve(listener: TcpListener, views: Views) -> std::io::Result<()> {
         .merge(api::router())
         .fallback(async || (StatusCode::NOT_FOUND, PLACES))
         .with_state(views);
-    axum::serve(listen::Capped::new(listener), router).await
+    listen::serve(listener, router).await;
+    Ok(())
 }
 
 /// A free-standing bind, so that a taken port is told at the start.
