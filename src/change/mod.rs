@@ -7,6 +7,7 @@
 mod certificate;
 mod drain;
 mod link;
+mod risk;
 mod view;
 
 use std::pin::Pin;
@@ -20,7 +21,7 @@ use crate::snapshot::Snapshot;
 use crate::status::NodeStatus;
 use crate::store::{Edit, Held, StoreError, WaitError, WriteError};
 
-pub use link::{Link, SaidUpstream, check_key};
+pub use link::{Link, Mode, SaidUpstream, check_key};
 pub use view::{ServiceView, services};
 
 pub const HTTP: &str = "services";
@@ -72,6 +73,9 @@ pub enum Problem {
     /// It cannot be meant.
     #[error("{0}")]
     Bad(String),
+    /// It can hardly be meant, and is done with `--force`.
+    #[error("{0}; --force does it all the same")]
+    Risky(String),
 }
 
 /// Why nothing was changed.
@@ -87,6 +91,10 @@ pub enum Failure {
     Store(#[from] StoreError),
     #[error("{0}")]
     Settings(String),
+    #[error("others are still waiting for the stores; try again in a moment")]
+    Busy,
+    #[error("the stores took too long to answer, and nothing was written; try again")]
+    Late,
 }
 
 /// A change that was made.
@@ -138,15 +146,33 @@ impl Change {
         }
     }
 
-    /// The keys it comes to. `source` says which store a key is from.
-    pub fn edits<'a>(
+    /// Holds it to the service that it was first made for: one that goes meanwhile is not made anew from the
+    /// little that is said, and not taken for another one of its name.
+    pub fn pin(&mut self, tree: &Snapshot) -> Result<(), Problem> {
+        match self {
+            Self::Link(link) => {
+                let dir = link.dir(tree)?;
+                if tree.has_dir(&dir) {
+                    link.has_to_be |= !link.replace;
+                    link.service = dir;
+                }
+            }
+            Self::Unlink { service, .. } => *service = existing(tree, service)?,
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// The keys it comes to. `source` says who else announces a key, besides the store that is written: a store, or
+    /// an agent.
+    pub fn edits(
         &self,
         tree: &Snapshot,
         held: &Held,
-        source: impl Fn(&str) -> Option<&'a str>,
+        source: impl Fn(&str) -> Option<String>,
     ) -> Result<Planned, Problem> {
         match self {
-            Self::Link(link) => link.edits(tree, held),
+            Self::Link(link) => link.edits(tree, held, &source),
             Self::Unlink { service, upstreams } => {
                 link::unlink(tree, held, service, upstreams, &source)
             }

@@ -21,7 +21,9 @@ use serde_json::{Value, json};
 
 use self::body::Form;
 use super::Views;
-use crate::change::{Change, Control, Done, Failure, HTTP, How, Link, Problem, SaidUpstream, TCP};
+use crate::change::{
+    Change, Control, Done, Failure, HTTP, How, Link, Mode, Problem, SaidUpstream, TCP,
+};
 use crate::config::values;
 use crate::store::{WaitError, WriteError};
 
@@ -166,10 +168,10 @@ async fn upstream(
     let change = match method {
         Method::PUT => {
             let said: body::Upstream = body::json(&headers, body).await?;
-            // Alone it would take the requests of every host.
-            one(api, &headers, &service).await?;
             Change::Link(Link {
                 service,
+                // Alone it would take the requests of every host.
+                has_to_be: true,
                 upstreams: vec![said.named(upstream)],
                 ..Link::default()
             })
@@ -246,13 +248,15 @@ fn linked(service: String, form: Form, is_all: bool) -> Result<Change, Refusal> 
         );
         return Err(Refusal::new(StatusCode::BAD_REQUEST, why));
     }
-    let is_tcp = match form.mode.as_deref() {
-        Some("tcp") => true,
-        Some("http") => false,
+    let mode = match form.mode.as_deref() {
+        Some("tcp") => Some(Mode::Tcp),
+        Some("http") => Some(Mode::Http),
         Some(_) => {
             return Err(Refusal::new(StatusCode::BAD_REQUEST, "mode is http or tcp"));
         }
-        None => form.keys.contains_key("external_port"),
+        // `?mode=` has said it already.
+        None if service.starts_with(&format!("{HTTP}/")) => None,
+        None => form.keys.contains_key("external_port").then_some(Mode::Tcp),
     };
     let mut upstreams = Vec::new();
     for (name, value) in form.upstreams {
@@ -267,7 +271,8 @@ fn linked(service: String, form: Form, is_all: bool) -> Result<Change, Refusal> 
     }
     Ok(Change::Link(Link {
         service,
-        is_tcp,
+        mode,
+        has_to_be: false,
         keys: form.keys,
         upstreams,
         replace: is_all,
@@ -340,10 +345,13 @@ impl From<Failure> for Refusal {
                 StatusCode::CONFLICT
             }
             Failure::Write(WriteError::Impossible(_)) => StatusCode::PAYLOAD_TOO_LARGE,
-            Failure::Refused(_) => StatusCode::UNPROCESSABLE_ENTITY,
-            Failure::Write(WriteError::Store(_)) | Failure::Store(_) => {
-                StatusCode::SERVICE_UNAVAILABLE
+            Failure::Refused(_) | Failure::Problem(Problem::Risky(_)) => {
+                StatusCode::UNPROCESSABLE_ENTITY
             }
+            Failure::Write(WriteError::Store(_))
+            | Failure::Store(_)
+            | Failure::Busy
+            | Failure::Late => StatusCode::SERVICE_UNAVAILABLE,
             Failure::Settings(_) => StatusCode::INTERNAL_SERVER_ERROR,
         };
         let mut refusal = Self::new(status, failure.to_string());
@@ -357,6 +365,12 @@ impl From<Failure> for Refusal {
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
         let mut response = (self.status, Json(self.body)).into_response();
+        if self.status == StatusCode::SERVICE_UNAVAILABLE {
+            let soon = axum::http::HeaderValue::from_static("2");
+            response
+                .headers_mut()
+                .insert(axum::http::header::RETRY_AFTER, soon);
+        }
         if self.status == StatusCode::UNAUTHORIZED {
             let scheme = axum::http::HeaderValue::from_static("Bearer");
             response

@@ -13,7 +13,7 @@ use clap::{Args, Subcommand};
 use super::{Changer, environment};
 use crate::app::cli::{ListenArgs, OwnArgs, StoreArgs, TemplateArgs, duration};
 use crate::app::look;
-use crate::change::{Change, Done, Failure, How, Link, SaidUpstream, check_key};
+use crate::change::{Change, Done, Failure, How, Link, Mode, SaidUpstream, check_key};
 use crate::store::WriteError;
 
 /// A bundle larger than this is none.
@@ -238,7 +238,8 @@ fn said(args: &LinkArgs) -> anyhow::Result<Link> {
     }
     Ok(Link {
         service: args.service.clone(),
-        is_tcp: args.tcp_port.is_some(),
+        mode: args.tcp_port.is_some().then_some(Mode::Tcp),
+        has_to_be: false,
         upstreams: upstreams(&args.upstreams)?,
         keys,
         replace: args.replace,
