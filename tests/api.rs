@@ -667,3 +667,92 @@ fn a_store_that_hangs_does_not_silence_the_node() {
     last.read_exact(&mut start).expect("an answer");
     assert_eq!(&start, b"HTTP/1.1 503");
 }
+
+#[test]
+fn writes_and_refusals_are_in_the_log_and_keys_are_not_for_web_pages() {
+    let desk = Desk::open();
+    let form = json!({"keys": {"virtual_hosts": "a.test"}, "upstreams": {"one": "127.0.0.1:9"}});
+    desk.done("PUT", "/v1/services/web?force=true", Some(&form));
+    let wrong = "Authorization: Bearer a-token-that-is-wrong\r\n";
+    for _ in 0..20 {
+        assert_eq!(
+            desk.raw("DELETE", "/v1/services/web", wrong, b"").status(),
+            401
+        );
+    }
+    let log = desk.node.log();
+    assert!(
+        log.contains("keys written over the API") && log.contains("force=true"),
+        "{log}"
+    );
+    assert!(
+        log.contains("link ") && log.contains("peer=127.0.0.1:"),
+        "{log}"
+    );
+    assert!(log.matches("refused over the API").count() <= 3, "{log}");
+    assert!(
+        log.contains("refused over the API") && log.contains("status=401"),
+        "{log}"
+    );
+    assert!(!log.contains("a-token-that-is-wrong"));
+    for target in ["/v1/services", "/v1/services/web", "/v1/plan"] {
+        for foreign in ["Host: evil.example\r\n", "Origin: http://evil.example\r\n"] {
+            assert_eq!(
+                desk.raw("GET", target, foreign, b"").status(),
+                403,
+                "{target}"
+            );
+        }
+        assert_eq!(
+            desk.raw("GET", target, "Host: 10.0.0.1:9\r\n", b"")
+                .status(),
+            200
+        );
+    }
+    for target in ["/v1/status", "/metrics", "/live", "/ready"] {
+        let answer = desk.raw("GET", target, "Host: lb.example\r\n", b"");
+        assert_eq!(answer.status(), 200, "{target}");
+    }
+    let (status, told) = desk.ask("GET", "/v1/services/%ff", None);
+    assert_eq!(status, 400);
+    assert!(told["error"].is_string(), "{told}");
+}
+
+#[test]
+fn a_value_that_is_no_text_is_not_lost_by_putting_it_back() {
+    let desk = Desk::open();
+    let file = desk.node.keys_dir().join("services/first/balance");
+    fs::write(file, b"\xff\xfe").expect("write");
+    let (_, seen) = desk.ask("GET", "/v1/services/first", None);
+    assert_eq!(seen["hidden"], json!(["balance"]));
+    let (status, told) = desk.ask("PUT", "/v1/services/first", Some(&seen));
+    assert_eq!(status, 400, "{told}");
+    for page in ["error_pages/+503", "error_pages/0503"] {
+        let form = json!({"keys": {page: "gone"}});
+        let (status, told) = desk.ask("PATCH", "/v1/services/first", Some(&form));
+        assert_eq!(status, 400, "{told}");
+    }
+}
+
+#[test]
+fn a_token_that_crosses_the_network_is_told() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let file = dir.path().join("token");
+    fs::write(&file, TOKEN).expect("write");
+    let keys = format!("dir:{}", dir.path().display());
+    let taken = std::net::TcpListener::bind("0.0.0.0:0").expect("a port");
+    let at = taken.local_addr().expect("an address").to_string();
+    // It ends at the port that is taken, and has told by then.
+    let run = support::pointsman::run(&[
+        "run",
+        "--store",
+        &keys,
+        "--stats",
+        &at,
+        "--api-token-file",
+        file.to_str().expect("text"),
+    ]);
+    let told = [run.stdout, run.stderr].concat();
+    let told = String::from_utf8_lossy(&told);
+    assert!(told.contains("cross the network in clear"), "{told}");
+}

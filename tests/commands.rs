@@ -885,3 +885,29 @@ fn what_is_new_in_a_directory_is_like_what_it_is_in() {
         assert_eq!((meta.uid(), meta.gid()), (like.uid(), like.gid()), "{path}");
     }
 }
+
+#[test]
+fn values_come_from_files_and_standard_input() {
+    let place = Place::dir();
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    fs::write(file.path(), "user joe insecure-password hush\n").expect("write");
+    let set = format!("basic_auth_secrets=@{}", file.path().display());
+    place.live(&[
+        "link",
+        "web",
+        "--host",
+        "a.test",
+        "--set",
+        &set,
+        "a=127.0.0.1:9",
+    ]);
+    let keys = place.service("services/web");
+    assert!(
+        keys.contains(&"basic_auth_secrets=user joe insecure-password hush".to_owned()),
+        "{keys:?}"
+    );
+    place.refused(
+        &["link", "web", "--set", "balance=@/nowhere/at/all"],
+        &["/nowhere/at/all"],
+    );
+}

@@ -54,7 +54,7 @@ pub fn check_key(key: &str) -> Result<(), Problem> {
     if let Some(status) = key.strip_prefix("error_pages/") {
         let is_page = status
             .parse()
-            .is_ok_and(|code: u16| PAGE_STATUSES.contains(&code));
+            .is_ok_and(|code: u16| PAGE_STATUSES.contains(&code) && code.to_string() == status);
         return match is_page {
             true => Ok(()),
             false => Err(Problem::Bad(format!(

@@ -10,6 +10,7 @@ mod link;
 mod risk;
 mod view;
 
+use std::fmt;
 use std::pin::Pin;
 use std::time::Duration;
 
@@ -181,6 +182,27 @@ impl Change {
             Self::AddCertificate { name, value } => certificate::add(held, name, value),
             Self::RemoveCertificate { name } => certificate::remove(tree, held, name, &source),
         }
+    }
+}
+
+/// As a command, without values.
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (word, first, rest) = match self {
+            Self::Link(link) => ("link", quoted(&link.service), None),
+            Self::Unlink { service, upstreams } => ("unlink", quoted(service), Some(upstreams)),
+            Self::Drain(names) => ("drain", String::new(), Some(names)),
+            Self::Undrain(names) => ("undrain", String::new(), Some(names)),
+            Self::AddCertificate { name, .. } => ("cert add", quoted(name), None),
+            Self::RemoveCertificate { name } => ("cert remove", quoted(name), None),
+        };
+        let rest = rest.into_iter().flatten().map(|name| quoted(name));
+        let words: Vec<_> = [first]
+            .into_iter()
+            .chain(rest)
+            .filter(|w| !w.is_empty())
+            .collect();
+        write!(f, "{word} {}", words.join(" "))
     }
 }
 
