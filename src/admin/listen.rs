@@ -97,10 +97,13 @@ fn too_long() -> Response {
     (StatusCode::GATEWAY_TIMEOUT, why).into_response()
 }
 
+/// Each by its number, with what ends it.
+type Taken = HashMap<u64, (Arc<Place>, Option<AbortHandle>)>;
+
 /// The connections that are open.
 #[derive(Default)]
 struct Places {
-    taken: Mutex<HashMap<u64, (Arc<Place>, Option<AbortHandle>)>>,
+    taken: Mutex<Taken>,
     /// Counts steps of all, so that it is known whose was before whose.
     steps: AtomicU64,
 }
@@ -114,7 +117,7 @@ struct Place {
 }
 
 impl Places {
-    fn lock(&self) -> MutexGuard<'_, HashMap<u64, (Arc<Place>, Option<AbortHandle>)>> {
+    fn lock(&self) -> MutexGuard<'_, Taken> {
         self.taken.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
