@@ -14,6 +14,7 @@ use support::etcd::Etcd;
 use support::message::Response;
 use support::origin::Origin;
 use support::pointsman::Pointsman;
+use support::relay::{Relay, State};
 use support::tls::town;
 
 const TOKEN: &str = "a-token-of-enough-characters";
@@ -407,7 +408,7 @@ fn what_cannot_be_is_refused_with_reason_and_nothing_is_written() {
         "/v1/services/nobody/upstreams/a",
         Some(&json!({"address": "10.0.0.1:80"})),
         404,
-        "no such",
+        "no service",
     );
     desk.refused(
         "PUT",
@@ -427,7 +428,9 @@ fn what_cannot_be_is_refused_with_reason_and_nothing_is_written() {
         ".hidden",
     ] {
         let target = format!("/v1/services/{name}");
-        let (status, told) = desk.ask("PUT", &target, Some(&up("10.0.0.1:80")));
+        let mut form = up("10.0.0.1:80");
+        form["keys"] = json!({"virtual_hosts": "a.test"});
+        let (status, told) = desk.ask("PUT", &target, Some(&form));
         assert!([400, 413].contains(&status), "{name}: {status} {told}");
         let (status, told) = desk.ask("DELETE", &format!("/v1/certs/{name}"), None);
         assert!([400, 404].contains(&status), "{name}: {status} {told}");
@@ -529,4 +532,227 @@ fn who_waits_is_told_who_refused_and_who_is_behind() {
     assert_eq!(status, 504, "{told}");
     assert_eq!(told["behind"][0]["node"], "other", "{told}");
     assert_eq!(told["behind"][0]["wanted"], told["revision"], "{told}");
+}
+
+#[test]
+fn the_mode_that_is_said_is_not_another_services() {
+    let desk = Desk::with(
+        Pointsman::builder()
+            .key("services/first/virtual_hosts", "first.test")
+            .key("tcp-services/db/external_port", "0"),
+    );
+    let http = json!({
+        "mode": "http", "keys": {"virtual_hosts": "db.test"}, "upstreams": {"one": "127.0.0.1:9"}
+    });
+    for target in ["/v1/services/db?mode=tcp", "/v1/services/tcp-services%2Fdb"] {
+        desk.refused("PUT", target, Some(&http), 400, "mode http");
+    }
+    let tcp = json!({"mode": "tcp", "upstreams": {"one": "127.0.0.1:9"}});
+    desk.refused(
+        "PUT",
+        "/v1/services/db?mode=http",
+        Some(&tcp),
+        400,
+        "mode tcp",
+    );
+    desk.done("PUT", "/v1/services/db", Some(&http));
+    let keys = desk.keys().join("\n");
+    assert!(keys.contains("tcp-services/db/external_port"), "{keys}");
+    assert!(keys.contains("services/db/virtual_hosts=db.test"), "{keys}");
+    let open = json!({"upstreams": {"one": "127.0.0.1:9"}});
+    desk.refused(
+        "PUT",
+        "/v1/services/frist",
+        Some(&open),
+        422,
+        "did you mean first?",
+    );
+    desk.done("PUT", "/v1/services/frist?force=true", Some(&open));
+}
+
+/// A service that is removed while upstreams are added to it is not left over as one that takes every host.
+#[test]
+fn who_adds_upstreams_to_a_service_that_goes_does_not_bring_it_back() {
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let etcd = runtime.block_on(Etcd::start());
+    runtime.block_on(etcd.put("/pointsman/lb/services/first/virtual_hosts", "first.test"));
+    let desk = Desk::with(Pointsman::builder().store(&etcd.spec().to_string()));
+    let whole = json!({
+        "keys": {"virtual_hosts": "web.test", "basic_auth_secrets": "user a insecure-password b"},
+        "upstreams": {"one": "127.0.0.1:9"},
+    });
+    for round in 0..12 {
+        desk.done("PUT", "/v1/services/web", Some(&whole));
+        std::thread::scope(|scope| {
+            scope.spawn(|| desk.done("DELETE", "/v1/services/web", None));
+            for (method, target, body) in [
+                (
+                    "PUT",
+                    "/v1/services/web/upstreams/two",
+                    json!({"address": "127.0.0.1:8"}),
+                ),
+                (
+                    "PATCH",
+                    "/v1/services/web",
+                    json!({"upstreams": {"three": "127.0.0.1:7"}}),
+                ),
+            ] {
+                let desk = &desk;
+                scope.spawn(move || {
+                    let (status, told) = desk.ask(method, target, Some(&body));
+                    assert!(
+                        [200, 404, 409, 422, 503].contains(&status),
+                        "{status} {told}"
+                    );
+                });
+            }
+        });
+        let left = runtime.block_on(etcd.keys("/pointsman/lb/services/web/"));
+        assert_eq!(left, [], "round {round}");
+    }
+}
+
+#[test]
+fn silent_and_slow_clients_do_not_keep_others_out() {
+    let desk = Desk::open();
+    let live = || {
+        let answer = client::get(desk.node.stats(), "localhost", "/live");
+        assert_eq!(answer.status(), 200);
+    };
+    let connect = |said: &[u8]| {
+        let mut stream = TcpStream::connect(desk.node.stats()).expect("connect");
+        stream.write_all(said).expect("send");
+        stream
+    };
+    let mut silent: Vec<_> = (0..300).map(|_| connect(b"")).collect();
+    live();
+    let slow: Vec<_> = (0..300).map(|_| connect(b"GET /live HT")).collect();
+    live();
+    let head = b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n".repeat(200);
+    let unread: Vec<_> = (0..300).map(|_| connect(&head)).collect();
+    live();
+    drop((slow, unread));
+    // And one that says nothing is not waited for.
+    let mut last = connect(b"GET /live HTTP/1.1\r\nHost");
+    silent.clear();
+    last.set_read_timeout(Some(support::LIMIT))
+        .expect("a limit");
+    let mut rest = Vec::new();
+    last.read_to_end(&mut rest).expect("an end");
+}
+
+#[test]
+fn a_store_that_hangs_does_not_silence_the_node() {
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let etcd = runtime.block_on(Etcd::start());
+    runtime.block_on(etcd.put("/pointsman/lb/services/first/virtual_hosts", "first.test"));
+    let relay = runtime.block_on(Relay::to(etcd.endpoint()));
+    let store = format!("etcd://{}", relay.endpoint());
+    let desk = Desk::with(Pointsman::builder().store(&store));
+    relay.set(State::Silent);
+    let head = b"GET /v1/services HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    let mut asked: Vec<_> = (0..300)
+        .map(|_| {
+            let mut stream = TcpStream::connect(desk.node.stats()).expect("connect");
+            stream.write_all(head).expect("send");
+            stream
+        })
+        .collect();
+    let answer = client::get(desk.node.stats(), "localhost", "/live");
+    assert_eq!(answer.status(), 200);
+    let mut last = asked.pop().expect("one");
+    last.set_read_timeout(Some(support::LIMIT))
+        .expect("a limit");
+    let mut start = [0; 12];
+    last.read_exact(&mut start).expect("an answer");
+    assert_eq!(&start, b"HTTP/1.1 503");
+}
+
+#[test]
+fn writes_and_refusals_are_in_the_log_and_keys_are_not_for_web_pages() {
+    let desk = Desk::open();
+    let form = json!({"keys": {"virtual_hosts": "a.test"}, "upstreams": {"one": "127.0.0.1:9"}});
+    desk.done("PUT", "/v1/services/web?force=true", Some(&form));
+    let wrong = "Authorization: Bearer a-token-that-is-wrong\r\n";
+    for _ in 0..20 {
+        assert_eq!(
+            desk.raw("DELETE", "/v1/services/web", wrong, b"").status(),
+            401
+        );
+    }
+    let log = desk.node.log();
+    assert!(
+        log.contains("keys written over the API") && log.contains("force=true"),
+        "{log}"
+    );
+    assert!(
+        log.contains("link ") && log.contains("peer=127.0.0.1:"),
+        "{log}"
+    );
+    assert!(log.matches("refused over the API").count() <= 3, "{log}");
+    assert!(
+        log.contains("refused over the API") && log.contains("status=401"),
+        "{log}"
+    );
+    assert!(!log.contains("a-token-that-is-wrong"));
+    for target in ["/v1/services", "/v1/services/web", "/v1/plan"] {
+        for foreign in ["Host: evil.example\r\n", "Origin: http://evil.example\r\n"] {
+            assert_eq!(
+                desk.raw("GET", target, foreign, b"").status(),
+                403,
+                "{target}"
+            );
+        }
+        assert_eq!(
+            desk.raw("GET", target, "Host: 10.0.0.1:9\r\n", b"")
+                .status(),
+            200
+        );
+    }
+    for target in ["/v1/status", "/metrics", "/live", "/ready"] {
+        let answer = desk.raw("GET", target, "Host: lb.example\r\n", b"");
+        assert_eq!(answer.status(), 200, "{target}");
+    }
+    let (status, told) = desk.ask("GET", "/v1/services/%ff", None);
+    assert_eq!(status, 400);
+    assert!(told["error"].is_string(), "{told}");
+}
+
+#[test]
+fn a_value_that_is_no_text_is_not_lost_by_putting_it_back() {
+    let desk = Desk::open();
+    let file = desk.node.keys_dir().join("services/first/balance");
+    fs::write(file, b"\xff\xfe").expect("write");
+    let (_, seen) = desk.ask("GET", "/v1/services/first", None);
+    assert_eq!(seen["hidden"], json!(["balance"]));
+    let (status, told) = desk.ask("PUT", "/v1/services/first", Some(&seen));
+    assert_eq!(status, 400, "{told}");
+    for page in ["error_pages/+503", "error_pages/0503"] {
+        let form = json!({"keys": {page: "gone"}});
+        let (status, told) = desk.ask("PATCH", "/v1/services/first", Some(&form));
+        assert_eq!(status, 400, "{told}");
+    }
+}
+
+#[test]
+fn a_token_that_crosses_the_network_is_told() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let file = dir.path().join("token");
+    fs::write(&file, TOKEN).expect("write");
+    let keys = format!("dir:{}", dir.path().display());
+    let taken = std::net::TcpListener::bind("0.0.0.0:0").expect("a port");
+    let at = taken.local_addr().expect("an address").to_string();
+    // It ends at the port that is taken, and has told by then.
+    let run = support::pointsman::run(&[
+        "run",
+        "--store",
+        &keys,
+        "--stats",
+        &at,
+        "--api-token-file",
+        file.to_str().expect("text"),
+    ]);
+    let told = [run.stdout, run.stderr].concat();
+    let told = String::from_utf8_lossy(&told);
+    assert!(told.contains("cross the network in clear"), "{told}");
 }

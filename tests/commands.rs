@@ -447,7 +447,7 @@ fn hostile_names_are_refused_with_a_message() {
     }
     let outside = Place::dir();
     outside.refused(
-        &["link", ".hidden", "127.0.0.1:9"],
+        &["link", ".hidden", "--host", "a.test", "127.0.0.1:9"],
         &["cannot be the name of a key"],
     );
 }
@@ -779,4 +779,135 @@ fn containers_cannot_be_unlinked_by_keys() {
     assert!(done.status.success(), "{}", err(&done));
     let drain = fs::read_to_string(keys.path().join("services/web/drain"));
     assert_eq!(drain.expect("a key"), "web-1");
+}
+
+#[test]
+fn what_agents_announce_is_told_and_not_taken_for_ours() {
+    let place = Place::etcd();
+    let put = |key: &str, value: &str| {
+        let (runtime, etcd) = place.etcd.as_ref().expect("etcd");
+        runtime.block_on(etcd.put(&format!("{ROOT}{key}"), value));
+    };
+    put("agents/hosta/services/web/upstreams/a", "127.0.0.1:9");
+    put("agents/hosta/services/web/virtual_hosts", "web.test");
+    place.refused(
+        &["link", "web", "--unset", "virtual_hosts"],
+        &["virtual_hosts", "agent hosta"],
+    );
+    place.refused(&["unlink", "web"], &["announced by agent hosta"]);
+    place.refused(&["unlink", "web", "a"], &["announced by agent hosta"]);
+    // What is judged is what will be there: the agent's hosts are.
+    let told = place.live(&["link", "web", "b=127.0.0.1:8", "--replace"]);
+    assert!(
+        told.contains("agent hosta") && told.contains("upstreams/a") && told.contains("stays"),
+        "{told}"
+    );
+    assert_eq!(place.service("services/web"), ["upstreams/b=127.0.0.1:8"]);
+    // Word for word is ours too, and does not go with the agent.
+    place.live(&["link", "web", "--host", "web.test"]);
+    assert_eq!(
+        place.service("services/web"),
+        ["upstreams/b=127.0.0.1:8", "virtual_hosts=web.test"]
+    );
+    let told = place.live(&["link", "web", "--unset", "virtual_hosts"]);
+    assert!(told.contains("agent hosta"), "{told}");
+    // A password that only we say would be off the service that stays.
+    place.live(&[
+        "link",
+        "web",
+        "--set",
+        "basic_auth_secrets=user joe insecure-password hush",
+    ]);
+    place.refused(&["unlink", "web"], &["basic_auth_secrets", "--force"]);
+    place.live(&["unlink", "web", "--force"]);
+    assert_eq!(place.service("services/web"), [""; 0]);
+}
+
+#[test]
+fn a_service_that_nothing_leads_to_is_not_made_by_mistake() {
+    for place in Place::both() {
+        place.live(&["link", "web", "--host", "web.test", "127.0.0.1:9"]);
+        place.refused(
+            &["link", "wbe", "127.0.0.1:1"],
+            &["did you mean web?", "--force"],
+        );
+        place.refused(
+            &["link", "tcp-services/db", "127.0.0.1:1"],
+            &["--tcp-port", "--force"],
+        );
+        place.refused(
+            &["link", "web", "--unset", "virtual_hosts"],
+            &["every host"],
+        );
+        place.live(&["link", "wbe", "127.0.0.1:1", "--force"]);
+        place.live(&["link", "wbe", "two=127.0.0.1:2"]);
+    }
+}
+
+/// The balancer reads as another user than the one who writes.
+#[test]
+fn what_is_new_in_a_directory_is_like_what_it_is_in() {
+    use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
+    let root = tempfile::tempdir().expect("a directory");
+    fs::set_permissions(root.path(), fs::Permissions::from_mode(0o2750)).expect("chmod");
+    // Only root can give away.
+    let _ = chown(root.path(), Some(1234), Some(1235));
+    let store = format!("dir:{}", root.path().display());
+    let bundle = town_hall().sign(&Leaf::of(&["www.test"]));
+    let pem = tempfile::NamedTempFile::new().expect("a file");
+    fs::write(pem.path(), bundle.cert.clone() + &bundle.key).expect("write");
+    let file = pem.path().to_str().expect("text");
+    for args in [
+        &["link", "web", "--host", "www.test", "a=127.0.0.1:9"][..],
+        &["cert", "add", "www", file],
+        &["link", "web", "--set", "error_pages/503=gone"],
+    ] {
+        let done = support::command()
+            .args(args)
+            .args(["--store", &store])
+            .output()
+            .expect("run");
+        assert!(done.status.success(), "{}", err(&done));
+    }
+    let like = fs::metadata(root.path()).expect("metadata");
+    for (path, mode) in [
+        ("services", 0o2750),
+        ("services/web", 0o2750),
+        ("services/web/upstreams", 0o2750),
+        ("services/web/upstreams/a", 0o644),
+        ("services/web/error_pages", 0o2750),
+        ("services/web/error_pages/503", 0o644),
+        ("certs", 0o2750),
+        ("certs/www", 0o640),
+    ] {
+        let meta = fs::metadata(root.path().join(path)).expect(path);
+        assert_eq!(meta.mode() & 0o7777, mode, "{path}");
+        assert_eq!((meta.uid(), meta.gid()), (like.uid(), like.gid()), "{path}");
+    }
+}
+
+#[test]
+fn values_come_from_files_and_standard_input() {
+    let place = Place::dir();
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    fs::write(file.path(), "user joe insecure-password hush\n").expect("write");
+    let set = format!("basic_auth_secrets=@{}", file.path().display());
+    place.live(&[
+        "link",
+        "web",
+        "--host",
+        "a.test",
+        "--set",
+        &set,
+        "a=127.0.0.1:9",
+    ]);
+    let keys = place.service("services/web");
+    assert!(
+        keys.contains(&"basic_auth_secrets=user joe insecure-password hush".to_owned()),
+        "{keys:?}"
+    );
+    place.refused(
+        &["link", "web", "--set", "balance=@/nowhere/at/all"],
+        &["/nowhere/at/all"],
+    );
 }

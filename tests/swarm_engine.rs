@@ -175,7 +175,7 @@ impl Balancer {
 
     /// Its plan in words.
     fn plan(&self) -> String {
-        get(self.stats, "stats.test", "/v1/plan").map_or_else(String::new, |(_, text)| text)
+        get(self.stats, "localhost", "/v1/plan").map_or_else(String::new, |(_, text)| text)
     }
 
     /// How many upstreams it has of a service.

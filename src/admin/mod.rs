@@ -8,11 +8,11 @@ mod metrics;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use axum::Router;
 use axum::extract::State;
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::get;
+use axum::{Extension, Router};
 use serde::Serialize;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -47,7 +47,8 @@ pub async fn serve(listener: TcpListener, views: Views) -> std::io::Result<()> {
         .merge(api::router())
         .fallback(async || (StatusCode::NOT_FOUND, PLACES))
         .with_state(views);
-    axum::serve(listen::Capped::new(listener), router).await
+    listen::serve(listener, router).await;
+    Ok(())
 }
 
 /// A free-standing bind, so that a taken port is told at the start.
@@ -132,7 +133,14 @@ async fn status(State(views): State<Views>) -> Json<StatusView> {
 
 /// The compiled tables as they run, in the form that `pointsman plan` prints: what differs between the
 /// two is refused here, or was not seen yet.
-async fn plan(State(views): State<Views>) -> Response {
+async fn plan(
+    State(views): State<Views>,
+    Extension(peer): Extension<listen::Peer>,
+    headers: HeaderMap,
+) -> Response {
+    if let Err(refusal) = api::guard::may_look(&views.api, &headers, peer) {
+        return refusal.into_response();
+    }
     let generation = views.shared.published.current();
     let numbers = [
         ("x-generation", generation.id.to_string()),

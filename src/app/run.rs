@@ -295,10 +295,15 @@ fn api(args: &RunArgs) -> anyhow::Result<Api> {
         &args.settings,
         &args.listen,
     )?;
-    Ok(Api {
-        control: Arc::new(changer),
-        token,
-    })
+    let stats = args.listen.stats;
+    if token.is_some() && !stats.ip().is_loopback() {
+        let reason = format!(
+            "--stats {stats} is not a loopback address: the token of --api-token-file and what the API lists cross the \
+             network in clear; keep it to a network of your own, or to 127.0.0.1 behind a tunnel"
+        );
+        tracing::warn!(reason, "flag accepted, but");
+    }
+    Ok(Api::new(Arc::new(changer), token))
 }
 
 fn bind_all(flag: &str, addresses: &[SocketAddr], workers: usize) -> anyhow::Result<Vec<Bound>> {

@@ -25,11 +25,11 @@ pub(super) fn add(held: &Held, name: &str, value: &[u8]) -> Result<Planned, Prob
     Ok(planned)
 }
 
-pub(super) fn remove<'a>(
+pub(super) fn remove(
     tree: &Snapshot,
     held: &Held,
     name: &str,
-    source: &impl Fn(&str) -> Option<&'a str>,
+    source: &impl Fn(&str) -> Option<String>,
 ) -> Result<Planned, Problem> {
     let key = key(name)?;
     if held.get(&key).is_none() {

@@ -15,12 +15,21 @@ use crate::store::Held;
 #[derive(Clone, Debug, Default)]
 pub struct Link {
     pub service: String,
-    /// It takes the port `external_port`, and reads no requests.
-    pub is_tcp: bool,
+    /// Which one it is; not said, it is the one that is there.
+    pub mode: Option<Mode>,
+    /// It is not made anew if it is not there, or not there any more.
+    pub has_to_be: bool,
     /// By name; `None` removes a key.
     pub keys: BTreeMap<String, Option<String>>,
     pub upstreams: Vec<SaidUpstream>,
     pub replace: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    Http,
+    /// It takes the port `external_port`, and reads no requests.
+    Tcp,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,12 +46,15 @@ const NOT_KEYS: [&str; 4] = ["name", "mode", "upstreams", "error_pages"];
 /// Guards on single keys, besides those that change.
 const MAX_GUARDS: usize = 90;
 
+/// Keys that one warning names.
+const STAYING_TOLD: usize = 5;
+
 /// Whether a service has a key of this name.
 pub fn check_key(key: &str) -> Result<(), Problem> {
     if let Some(status) = key.strip_prefix("error_pages/") {
         let is_page = status
             .parse()
-            .is_ok_and(|code: u16| PAGE_STATUSES.contains(&code));
+            .is_ok_and(|code: u16| PAGE_STATUSES.contains(&code) && code.to_string() == status);
         return match is_page {
             true => Ok(()),
             false => Err(Problem::Bad(format!(
@@ -73,26 +85,46 @@ pub fn check_key(key: &str) -> Result<(), Problem> {
 impl Link {
     pub(super) fn dir(&self, tree: &Snapshot) -> Result<String, Problem> {
         let (dir, name) = split(&self.service)?;
-        let dir = match dir {
-            Some(HTTP) if self.is_tcp => {
+        let said = self.mode.map(|mode| match mode {
+            Mode::Http => HTTP,
+            Mode::Tcp => TCP,
+        });
+        let dir = match (dir, said) {
+            (Some(HTTP), Some(TCP)) => {
                 return Err(Problem::Bad(format!(
-                    "{} is an HTTP service, and a TCP port is said",
+                    "{} is an HTTP service, and a TCP port or the mode tcp is said",
                     self.service
                 )));
             }
-            Some(dir) => dir,
-            None if self.is_tcp => TCP,
-            None if !tree.has_dir(&format!("{HTTP}/{name}"))
-                && tree.has_dir(&format!("{TCP}/{name}")) =>
+            (Some(TCP), Some(HTTP)) => {
+                return Err(Problem::Bad(format!(
+                    "{} is a TCP service, and the mode http is said",
+                    self.service
+                )));
+            }
+            (Some(dir), _) | (None, Some(dir)) => dir,
+            (None, None) if self.has_to_be => return existing(tree, &self.service),
+            (None, None)
+                if !tree.has_dir(&format!("{HTTP}/{name}"))
+                    && tree.has_dir(&format!("{TCP}/{name}")) =>
             {
                 TCP
             }
-            None => HTTP,
+            (None, None) => HTTP,
         };
-        Ok(format!("{dir}/{name}"))
+        let dir = format!("{dir}/{name}");
+        match self.has_to_be {
+            true => existing(tree, &dir),
+            false => Ok(dir),
+        }
     }
 
-    pub(super) fn edits(&self, tree: &Snapshot, held: &Held) -> Result<Planned, Problem> {
+    pub(super) fn edits(
+        &self,
+        tree: &Snapshot,
+        held: &Held,
+        source: &impl Fn(&str) -> Option<String>,
+    ) -> Result<Planned, Problem> {
         let dir = self.dir(tree)?;
         let mut planned = Planned {
             units: vec![dir.clone()],
@@ -153,22 +185,43 @@ impl Link {
         }
         let whole = format!("{dir}/");
         if self.replace {
-            for key in held.under(&whole) {
+            let there = tree.under(&dir).map(|(key, _)| &**key);
+            for key in held.under(&whole).chain(there) {
                 wanted.entry(key.to_owned()).or_insert(None);
             }
         }
+        let mut stays: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
         for (key, value) in wanted {
             let is_same = match (&value, held.get(&key)) {
                 (Some(value), Some(own)) => own.trim_ascii() == value.as_slice(),
-                // Said by another store alone, word for word: nothing to add.
-                (Some(value), None) => {
-                    text(tree, &key).is_some_and(|there| there.as_bytes() == value.as_slice())
-                }
+                // Said by others alone, even word for word: it would go with them.
+                (Some(_), None) => false,
                 (None, own) => own.is_none(),
             };
+            if value.is_none()
+                && let Some(from) = source(&key)
+            {
+                stays.entry(from).or_default().insert(key.clone());
+            }
             if !is_same {
                 planned.edit.keys.insert(key, value);
             }
+        }
+        for (from, keys) in stays {
+            let names: Vec<_> = keys.iter().map(|key| &key[whole.len()..]).collect();
+            let shown = names.get(..STAYING_TOLD).unwrap_or(&names).join(", ");
+            let more = match names.len().saturating_sub(STAYING_TOLD) {
+                0 => String::new(),
+                n => format!(" and {n} more"),
+            };
+            let told = format!("{shown}{more} of {dir}: announced by {from}");
+            // All that was asked for would not happen.
+            if planned.edit.is_empty() && !self.replace && self.upstreams.is_empty() {
+                return Err(Problem::Elsewhere(format!(
+                    "{told}, and removed there; a key that is written here goes over it"
+                )));
+            }
+            planned.warnings.push(format!("{told}, and it stays"));
         }
         self.guard(&dir, held, &mut planned);
         let other = match dir.starts_with(TCP) {
@@ -193,8 +246,13 @@ impl Link {
         let below = format!("{dir}/upstreams/");
         let settings = held.under(&whole).filter(|key| !key.starts_with(&below));
         let settings = settings.filter(|key| !planned.edit.keys.contains_key(*key));
-        let settings: BTreeSet<_> = settings.take(MAX_GUARDS).map(str::to_owned).collect();
-        planned.edit.same = settings;
+        let mut same: BTreeSet<_> = settings.take(MAX_GUARDS).map(str::to_owned).collect();
+        if same.is_empty() {
+            let rest = held.under(&whole);
+            let mut rest = rest.filter(|key| !planned.edit.keys.contains_key(*key));
+            same.extend(rest.next().map(str::to_owned));
+        }
+        planned.edit.same = same;
         planned.edit.quiet = match self.replace {
             true => vec![(whole, format!("{dir}0"))],
             false => vec![
@@ -216,17 +274,17 @@ fn name_of(value: &str) -> String {
     name.to_ascii_lowercase()
 }
 
-pub(super) fn unlink<'a>(
+pub(super) fn unlink(
     tree: &Snapshot,
     held: &Held,
     service: &str,
     names: &[String],
-    source: &impl Fn(&str) -> Option<&'a str>,
+    source: &impl Fn(&str) -> Option<String>,
 ) -> Result<Planned, Problem> {
     let dir = existing(tree, service)?;
     let whole = format!("{dir}/");
     let elsewhere = |key: &str, what: &str| {
-        let from = source(key).unwrap_or("another store");
+        let from = source(key).unwrap_or_else(|| "another store".to_owned());
         Problem::Elsewhere(format!(
             "{what} is announced by {from}, and is unlinked there"
         ))
@@ -237,11 +295,8 @@ pub(super) fn unlink<'a>(
             let key = tree.under(&dir).next().map(|(key, _)| key.to_string());
             return Err(elsewhere(&key.unwrap_or_default(), service));
         }
-        let rest = tree
-            .under(&dir)
-            .find(|(key, _)| held.get(key.as_ref()).is_none());
-        if let Some((key, _)) = rest {
-            let from = source(key).unwrap_or("another store");
+        let rest = tree.under(&dir).find_map(|(key, _)| source(key));
+        if let Some(from) = &rest {
             planned
                 .warnings
                 .push(format!("{service} stays as {from} announces it"));
@@ -278,6 +333,11 @@ pub(super) fn unlink<'a>(
             let key = format!("{dir}/upstreams/{name}");
             if held.get(&key).is_none() {
                 return Err(elsewhere(&key, &format!("upstream {name} of {service}")));
+            }
+            if let Some(from) = source(&key) {
+                planned
+                    .warnings
+                    .push(format!("upstream {name} stays as {from} announces it"));
             }
             planned.edit.keys.insert(key, None);
             gone.insert(name.as_str());

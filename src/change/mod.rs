@@ -7,8 +7,10 @@
 mod certificate;
 mod drain;
 mod link;
+mod risk;
 mod view;
 
+use std::fmt;
 use std::pin::Pin;
 use std::time::Duration;
 
@@ -20,7 +22,7 @@ use crate::snapshot::Snapshot;
 use crate::status::NodeStatus;
 use crate::store::{Edit, Held, StoreError, WaitError, WriteError};
 
-pub use link::{Link, SaidUpstream, check_key};
+pub use link::{Link, Mode, SaidUpstream, check_key};
 pub use view::{ServiceView, services};
 
 pub const HTTP: &str = "services";
@@ -72,6 +74,9 @@ pub enum Problem {
     /// It cannot be meant.
     #[error("{0}")]
     Bad(String),
+    /// It can hardly be meant, and is done with `--force`.
+    #[error("{0}; --force does it all the same")]
+    Risky(String),
 }
 
 /// Why nothing was changed.
@@ -87,6 +92,10 @@ pub enum Failure {
     Store(#[from] StoreError),
     #[error("{0}")]
     Settings(String),
+    #[error("others are still waiting for the stores; try again in a moment")]
+    Busy,
+    #[error("the stores took too long to answer, and nothing was written; try again")]
+    Late,
 }
 
 /// A change that was made.
@@ -138,15 +147,33 @@ impl Change {
         }
     }
 
-    /// The keys it comes to. `source` says which store a key is from.
-    pub fn edits<'a>(
+    /// Holds it to the service that it was first made for: one that goes meanwhile is not made anew from the
+    /// little that is said, and not taken for another one of its name.
+    pub fn pin(&mut self, tree: &Snapshot) -> Result<(), Problem> {
+        match self {
+            Self::Link(link) => {
+                let dir = link.dir(tree)?;
+                if tree.has_dir(&dir) {
+                    link.has_to_be |= !link.replace;
+                    link.service = dir;
+                }
+            }
+            Self::Unlink { service, .. } => *service = existing(tree, service)?,
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// The keys it comes to. `source` says who else announces a key, besides the store that is written: a store, or
+    /// an agent.
+    pub fn edits(
         &self,
         tree: &Snapshot,
         held: &Held,
-        source: impl Fn(&str) -> Option<&'a str>,
+        source: impl Fn(&str) -> Option<String>,
     ) -> Result<Planned, Problem> {
         match self {
-            Self::Link(link) => link.edits(tree, held),
+            Self::Link(link) => link.edits(tree, held, &source),
             Self::Unlink { service, upstreams } => {
                 link::unlink(tree, held, service, upstreams, &source)
             }
@@ -155,6 +182,27 @@ impl Change {
             Self::AddCertificate { name, value } => certificate::add(held, name, value),
             Self::RemoveCertificate { name } => certificate::remove(tree, held, name, &source),
         }
+    }
+}
+
+/// As a command, without values.
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (word, first, rest) = match self {
+            Self::Link(link) => ("link", quoted(&link.service), None),
+            Self::Unlink { service, upstreams } => ("unlink", quoted(service), Some(upstreams)),
+            Self::Drain(names) => ("drain", String::new(), Some(names)),
+            Self::Undrain(names) => ("undrain", String::new(), Some(names)),
+            Self::AddCertificate { name, .. } => ("cert add", quoted(name), None),
+            Self::RemoveCertificate { name } => ("cert remove", quoted(name), None),
+        };
+        let rest = rest.into_iter().flatten().map(|name| quoted(name));
+        let words: Vec<_> = [first]
+            .into_iter()
+            .chain(rest)
+            .filter(|w| !w.is_empty())
+            .collect();
+        write!(f, "{word} {}", words.join(" "))
     }
 }
 

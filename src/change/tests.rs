@@ -29,7 +29,7 @@ fn come_to(change: &Change) -> Result<Vec<String>, String> {
     });
     let held = Held::of(held.map(|(key, value)| (key.to_string(), value.to_vec())));
     let planned = change
-        .edits(&tree, &held, |_| Some("docker:"))
+        .edits(&tree, &held, |_| None)
         .map_err(|p| p.to_string())?;
     let removed = planned.edit.removed.map(|dir| format!("{dir}*"));
     let keys = planned
@@ -137,12 +137,12 @@ fn an_http_and_a_tcp_service_of_one_name_are_told_apart() {
         ["tcp-services/app/*"]
     );
     let tcp = Link {
-        is_tcp: true,
+        mode: Some(Mode::Tcp),
         ..link("services/app", &[(None, "10.0.0.2:80")])
     };
     told(
         &Change::Link(tcp),
-        "services/app is an HTTP service, and a TCP port is said",
+        "services/app is an HTTP service, and a TCP port or the mode tcp is said",
     );
 }
 
@@ -186,5 +186,168 @@ fn who_is_unlinked_is_drained_no_more() {
             "services/web/drain=gone",
             "services/web/upstreams/two removed"
         ]
+    );
+}
+
+/// What a first attempt saw is what a second is held to.
+#[test]
+fn a_service_that_goes_between_two_attempts_is_not_made_anew() {
+    let mut after = tree();
+    for key in ["upstreams/one", "upstreams/two", "virtual_hosts", "drain"] {
+        after.remove(&format!("services/web/{key}"));
+    }
+    let mut change = Change::Link(link("web", &[(Some("three"), "10.0.0.3:80")]));
+    change.pin(&tree()).unwrap();
+    change.places(&tree()).unwrap();
+    let told = change.places(&after).unwrap_err();
+    assert!(matches!(told, Problem::NotThere(_)), "{told}");
+    // One that was never there has to be said to be.
+    let mut new = Link {
+        has_to_be: true,
+        ..link("new", &[(None, "10.0.0.3:80")])
+    };
+    assert!(matches!(
+        Change::Link(new.clone()).places(&tree()),
+        Err(Problem::NotThere(_))
+    ));
+    new.has_to_be = false;
+    assert!(Change::Link(new).places(&tree()).is_ok());
+    // Nor is another one of its name taken for it.
+    let mut unlink = Change::Unlink {
+        service: "web".to_owned(),
+        upstreams: Vec::new(),
+    };
+    unlink.pin(&tree()).unwrap();
+    after.put("tcp-services/web/external_port", "1");
+    assert!(matches!(unlink.places(&after), Err(Problem::NotThere(_))));
+}
+
+#[test]
+fn what_would_be_open_to_everybody_is_told() {
+    let with = |keys: &[(&str, Option<&str>)]| {
+        let mut tree = tree();
+        for (key, value) in keys {
+            match value {
+                Some(value) => tree.put(*key, value.as_bytes().to_vec()),
+                None => {
+                    tree.remove(key);
+                }
+            }
+        }
+        tree
+    };
+    let risk = |change: &Change, before: &Snapshot, after: &Snapshot| {
+        let told = change.check_risk(before, after);
+        told.err().map(|told| told.to_string()).unwrap_or_default()
+    };
+    let wbe = Change::Link(link("wbe", &[(None, "127.0.0.1:1")]));
+    let after = with(&[("services/wbe/upstreams/x", Some("127.0.0.1:1"))]);
+    let told = risk(&wbe, &tree(), &after);
+    assert!(told.contains("did you mean web?"), "{told}");
+    assert_eq!(risk(&wbe, &after, &after), "");
+    for route in [
+        "virtual_hosts",
+        "virtual_path",
+        "match",
+        "default",
+        "redirects",
+    ] {
+        let mut after = after.clone();
+        after.put(format!("services/wbe/{route}"), "x");
+        assert_eq!(risk(&wbe, &tree(), &after), "", "{route}");
+    }
+    let web = Change::Link(link("web", &[]));
+    let after = with(&[("services/web/virtual_hosts", None)]);
+    let told = risk(&web, &tree(), &after);
+    assert!(told.contains("every host"), "{told}");
+    let db = Change::Link(Link {
+        mode: Some(Mode::Tcp),
+        ..link("db", &[])
+    });
+    let after = with(&[("tcp-services/db/upstreams/x", Some("127.0.0.1:1"))]);
+    let told = risk(&db, &tree(), &after);
+    assert!(told.contains("--tcp-port"), "{told}");
+
+    let unlink = Change::Unlink {
+        service: "web".to_owned(),
+        upstreams: Vec::new(),
+    };
+    let before = with(&[("services/web/basic_auth_secrets", Some("user a password b"))]);
+    let told = risk(&unlink, &before, &tree());
+    assert!(
+        told.contains("basic_auth_secrets") && told.contains("--force"),
+        "{told}"
+    );
+    assert_eq!(risk(&unlink, &before, &before), "");
+    assert_eq!(risk(&unlink, &tree(), &Snapshot::default()), "");
+}
+
+#[test]
+fn the_mode_that_is_said_is_the_one_that_is_meant() {
+    let mode = |service: &str, mode| {
+        let link = Link {
+            mode,
+            ..link(service, &[(Some("one"), "10.0.0.9:80")])
+        };
+        come_to(&Change::Link(link))
+    };
+    let mut tcp_only = Link {
+        mode: Some(Mode::Http),
+        ..link("db", &[])
+    };
+    let db: Snapshot = [("tcp-services/db/external_port", "1")]
+        .into_iter()
+        .collect();
+    assert_eq!(tcp_only.dir(&db).unwrap(), "services/db");
+    tcp_only.mode = None;
+    assert_eq!(tcp_only.dir(&db).unwrap(), "tcp-services/db");
+    assert!(mode("tcp-services/app", Some(Mode::Http)).is_err());
+    assert!(mode("services/app", Some(Mode::Tcp)).is_err());
+    assert_eq!(
+        mode("app", Some(Mode::Tcp)).unwrap(),
+        ["tcp-services/app/upstreams/one=10.0.0.9:80"]
+    );
+}
+
+#[test]
+fn what_others_announce_is_written_when_it_is_said_and_told_when_it_stays() {
+    let tree: Snapshot = [
+        ("services/web/upstreams/one", "10.0.0.1:80"),
+        ("services/web/virtual_hosts", "web.test"),
+    ]
+    .into_iter()
+    .collect();
+    let none = Held::default();
+    let agent = |_: &str| Some("agent hosta".to_owned());
+    let edits = |link: Link| Change::Link(link).edits(&tree, &none, agent);
+    let unset = |key: &str| [(key.to_owned(), None)].into();
+    let told = edits(Link {
+        keys: unset("virtual_hosts"),
+        ..link("web", &[])
+    });
+    let told = told.unwrap_err().to_string();
+    assert!(
+        told.contains("virtual_hosts") && told.contains("agent hosta"),
+        "{told}"
+    );
+    let same = edits(link("web", &[(None, "10.0.0.1:80")])).unwrap();
+    assert_eq!(same.edit.keys.len(), 1, "{same:?}");
+    let mut all = link("web", &[(Some("two"), "10.0.0.2:80")]);
+    all.replace = true;
+    let all = edits(all).unwrap();
+    assert_eq!(all.edit.keys.len(), 1);
+    let told = all.warnings.join("\n");
+    assert!(
+        told.contains("upstreams/one") && told.contains("agent hosta"),
+        "{told}"
+    );
+    let unlink = Change::Unlink {
+        service: "web".to_owned(),
+        upstreams: Vec::new(),
+    };
+    let told = unlink.edits(&tree, &none, agent).unwrap_err().to_string();
+    assert_eq!(
+        told,
+        "web is announced by agent hosta, and is unlinked there"
     );
 }

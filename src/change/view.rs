@@ -73,7 +73,8 @@ impl ServiceView {
         let (open, hidden): (BTreeMap<_, _>, BTreeMap<_, _>) =
             all.partition(|(key, _)| OPEN.contains(&key.as_str()));
         self.keys = open;
-        self.hidden = hidden.into_keys().collect();
+        self.hidden.extend(hidden.into_keys());
+        self.hidden.sort();
         self
     }
 }
@@ -83,7 +84,9 @@ pub fn services(tree: &Snapshot) -> Vec<ServiceView> {
     let all = all_services(tree).into_iter();
     let all = all.map(|dir| service(tree, &dir));
     let says_more = |view: &ServiceView| {
-        !view.upstreams.is_empty() || view.keys.keys().any(|key| key != "drain")
+        !view.upstreams.is_empty()
+            || !view.hidden.is_empty()
+            || view.keys.keys().any(|key| key != "drain")
     };
     all.filter(says_more).collect()
 }
@@ -91,10 +94,19 @@ pub fn services(tree: &Snapshot) -> Vec<ServiceView> {
 fn service(tree: &Snapshot, dir: &str) -> ServiceView {
     let below = format!("{dir}/upstreams/");
     let own = tree.under(dir).map(|(key, _)| &**key);
-    let keys = own.filter(|key| !key.starts_with(&below)).map(|key| {
-        let value = text(tree, key).unwrap_or("<not readable>");
-        (key[dir.len() + 1..].to_owned(), value.to_owned())
-    });
+    let mut keys = BTreeMap::new();
+    // What is no text cannot be shown, nor be put back.
+    let mut hidden = Vec::new();
+    for key in own {
+        let name = key[dir.len() + 1..].to_owned();
+        match text(tree, key) {
+            None => hidden.push(name),
+            Some(_) if key.starts_with(&below) => {}
+            Some(value) => {
+                keys.insert(name, value.to_owned());
+            }
+        }
+    }
     let (tree_name, name) = dir.split_once('/').unwrap_or(("", dir));
     let upstreams: BTreeMap<_, _> = upstreams(tree, dir)
         .into_iter()
@@ -106,8 +118,8 @@ fn service(tree: &Snapshot, dir: &str) -> ServiceView {
         name: name.to_owned(),
         unit: dir.to_owned(),
         mode: if tree_name == TCP { "tcp" } else { "http" },
-        keys: keys.collect(),
-        hidden: Vec::new(),
+        keys,
+        hidden,
         drained: drained.map(str::to_owned).collect(),
         upstreams,
     }

@@ -70,6 +70,7 @@ impl Files {
         problems.extend(self.problems.list().iter().cloned());
         Tree {
             snapshot: self.keys.clone(),
+            raw: None,
             newest_key: tree.newest_key,
             problems: Arc::new(problems),
         }

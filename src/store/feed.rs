@@ -46,6 +46,8 @@ pub struct StoreHealth {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Tree {
     pub(super) snapshot: Snapshot,
+    /// What it was before what agents announce was laid under it.
+    pub(super) raw: Option<Snapshot>,
     /// The newest revision of any key that is in the tree. The snapshot's own revision is this or
     /// higher: deleting a key leaves none behind.
     pub(super) newest_key: u64,

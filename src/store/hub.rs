@@ -10,6 +10,7 @@ use tracing::{error, warn};
 
 use super::feed::{Feed, Monitor, Problems, Shared, Tree};
 use super::guard::{EmptyGuard, Verdict};
+use super::once::Source;
 use super::settle::Settle;
 use super::spec::{GivenKeys, StoreSpec};
 use super::{StoreHealth, StoreOptions, certs, dir, docker, etcd};
@@ -140,10 +141,14 @@ impl Store {
     }
 
     /// The stores by name, as far as they are in the snapshot returned last; the later go over the earlier.
-    pub(super) fn sources(&self) -> Vec<(String, Snapshot)> {
+    pub(super) fn sources(&self) -> Vec<Source> {
         let inputs = self.inputs.iter().filter_map(|input| {
-            let accepted = input.accepted.as_ref()?;
-            Some((input.name.clone(), accepted.tree.snapshot.clone()))
+            let tree = &input.accepted.as_ref()?.tree;
+            Some(Source {
+                name: input.name.clone(),
+                snapshot: tree.snapshot.clone(),
+                raw: tree.raw.clone(),
+            })
         });
         inputs.collect()
     }

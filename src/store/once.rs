@@ -1,7 +1,9 @@
 //! One look at the stores, for subcommands that judge a tree and end.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use super::announced::{AGENTS, Announced};
 use super::hub::{Store, open};
 use super::spec::StoreSpec;
 use super::{Edit, StoreError, StoreOptions};
@@ -20,36 +22,86 @@ pub struct TreeState {
     pub newest_key: u64,
     /// Keys that were left out, and why.
     pub problems: Vec<Diagnostic>,
-    sources: Vec<(String, Snapshot)>,
+    sources: Vec<Source>,
+}
+
+/// One store of several.
+#[derive(Clone, Debug)]
+pub(super) struct Source {
+    pub(super) name: String,
+    pub(super) snapshot: Snapshot,
+    /// Its keys as they are written, where agents announce some of `snapshot`.
+    pub(super) raw: Option<Snapshot>,
+}
+
+impl Source {
+    fn raw(&self) -> &Snapshot {
+        self.raw.as_ref().unwrap_or(&self.snapshot)
+    }
+
+    /// An agent that announces a key here.
+    fn agent_of(&self, key: &str) -> Option<String> {
+        let raw = self.raw.as_ref()?;
+        let agents = raw.children(AGENTS);
+        let says = |agent: &&Arc<str>| raw.get(&format!("{AGENTS}/{agent}/{key}")).is_some();
+        let agent = agents.iter().find(says)?;
+        Some(format!("agent {agent}"))
+    }
 }
 
 impl TreeState {
     /// The store that a key's value is from.
     pub fn source_of(&self, key: &str) -> Option<&str> {
         let mut stores = self.sources.iter().rev();
-        let (name, _) = stores.find(|(_, snapshot)| snapshot.get(key).is_some())?;
-        Some(name)
+        let source = stores.find(|source| source.snapshot.get(key).is_some())?;
+        Some(&source.name)
     }
 
-    /// The tree as it would be if the store at `place` had these keys changed.
+    /// Who says a key besides the store at `place`: an agent there, or another store.
+    pub fn others(&self, place: usize, key: &str) -> Option<String> {
+        let agent = self.sources.get(place).and_then(|own| own.agent_of(key));
+        agent.or_else(|| {
+            let others = self.sources.iter().enumerate().rev();
+            let mut others = others.filter(|(index, _)| *index != place);
+            let (_, other) = others.find(|(_, other)| other.snapshot.get(key).is_some())?;
+            Some(other.agent_of(key).unwrap_or_else(|| other.name.clone()))
+        })
+    }
+
+    /// The tree as it would be if the store at `place` had these keys changed. What agents announce stays.
     pub fn with(&self, place: usize, edit: &Edit) -> Snapshot {
         let mut tree = self.snapshot.clone();
-        let removed = edit.removed.iter().flat_map(|dir| {
-            let own = self.sources.get(place).map(|(_, own)| own.under(dir));
-            own.into_iter().flatten().map(|(key, _)| (&**key, None))
-        });
-        let keys = edit.keys.iter();
-        let keys = keys.map(|(key, value)| (key.as_str(), value.as_ref()));
-        for (key, value) in removed.chain(keys) {
+        let Some(own) = self.sources.get(place) else {
+            return tree;
+        };
+        let mut raw = own.raw().clone();
+        let removed = edit.removed.iter().flat_map(|dir| own.raw().under(dir));
+        for (key, _) in removed {
+            raw.remove(key);
+        }
+        for (key, value) in &edit.keys {
+            match value {
+                Some(value) => raw.put(key.as_str(), value.clone()),
+                None => {
+                    raw.remove(key);
+                }
+            }
+        }
+        let laid = match own.raw {
+            Some(_) => Announced::default().follow(&raw),
+            None => raw,
+        };
+        let below = self.sources.get(..place).unwrap_or_default();
+        for change in own.snapshot.diff(&laid) {
+            let key = &*change.key;
             if self.hides(place, key).is_some() {
                 continue;
             }
-            let below = self.sources.get(..place).unwrap_or_default().iter().rev();
-            let below = below.filter_map(|(_, snapshot)| snapshot.get(key));
-            match (value, below.into_iter().next()) {
-                (Some(value), _) => tree.put(key, value.clone()),
-                (None, Some(value)) => tree.put(key, value.clone()),
-                (None, None) => {
+            let below = below.iter().rev();
+            let below = || below.clone().find_map(|source| source.snapshot.get(key));
+            match laid.get(key).or_else(below) {
+                Some(value) => tree.put(key, value.clone()),
+                None => {
                     tree.remove(key);
                 }
             }
@@ -60,12 +112,8 @@ impl TreeState {
     /// The store whose value of a key goes over that of the store at `place`.
     pub fn hides(&self, place: usize, key: &str) -> Option<&str> {
         let later = self.sources.get(place + 1..).unwrap_or_default();
-        let has_it = |(_, snapshot): &&(String, Snapshot)| snapshot.get(key).is_some();
-        later
-            .iter()
-            .rev()
-            .find(has_it)
-            .map(|(name, _)| name.as_str())
+        let has_it = |source: &&Source| source.snapshot.get(key).is_some();
+        later.iter().rev().find(has_it).map(|s| s.name.as_str())
     }
 }
 

@@ -1,23 +1,74 @@
 //! Who may write: who has the token, and no web page in the browser of somebody who can reach the listener.
 
 use std::net::IpAddr;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use axum::http::{HeaderMap, StatusCode, header};
 
 use super::{Api, Refusal};
+use crate::admin::listen::Peer;
 
-pub(super) fn may_write(api: &Api, headers: &HeaderMap) -> Result<(), Refusal> {
+/// Between two lines of the log about refusals.
+const QUIET: Duration = Duration::from_secs(10);
+
+/// Those who were turned away. Whoever tries tokens does not fill the log.
+#[derive(Default)]
+pub(super) struct Refusals(Mutex<(Option<Instant>, u64)>);
+
+impl Refusals {
+    fn tell(&self, peer: Peer, refusal: &Refusal) {
+        let is_turned_away = [StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN];
+        if !is_turned_away.contains(&refusal.status) {
+            return;
+        }
+        let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if told.0.is_some_and(|last| last.elapsed() < QUIET) {
+            told.1 += 1;
+            return;
+        }
+        let more = std::mem::take(&mut told.1);
+        told.0 = Some(Instant::now());
+        tracing::warn!(
+            peer = %peer.0, status = refusal.status.as_u16(), since_last = more,
+            reason = refusal.body["error"].as_str(), "refused over the API"
+        );
+    }
+}
+
+/// Whether keys may be shown: not to web pages.
+pub(in crate::admin) fn may_look(
+    api: &Api,
+    headers: &HeaderMap,
+    peer: Peer,
+) -> Result<(), Refusal> {
+    let looked = is_no_page(headers);
+    looked.inspect_err(|refusal| api.refusals.tell(peer, refusal))
+}
+
+pub(super) fn may_write(api: &Api, headers: &HeaderMap, peer: Peer) -> Result<(), Refusal> {
+    let may = is_known(api, headers);
+    may.inspect_err(|refusal| api.refusals.tell(peer, refusal))
+}
+
+fn is_no_page(headers: &HeaderMap) -> Result<(), Refusal> {
     let forbid = |why: &str| Err(Refusal::new(StatusCode::FORBIDDEN, why));
     // Browsers send these with what a page asks for; programs do not.
     let fetched = headers.get("sec-fetch-site").map(|v| v.as_bytes());
     if headers.contains_key(header::ORIGIN) || !matches!(fetched, None | Some(b"none")) {
-        return forbid("web pages may not change anything here");
+        return forbid("web pages may not see or change keys here");
     }
     // A name that somebody made point at us is not ours.
     let host = headers.get(header::HOST).and_then(|v| v.to_str().ok());
     if !host.is_some_and(is_ours) {
         return forbid("Host is no address: ask by the address of --stats, or localhost");
     }
+    Ok(())
+}
+
+fn is_known(api: &Api, headers: &HeaderMap) -> Result<(), Refusal> {
+    let forbid = |why: &str| Err(Refusal::new(StatusCode::FORBIDDEN, why));
+    is_no_page(headers)?;
     let Some(token) = &api.token else {
         return forbid(
             "nothing can be changed here: start the node with --api-token-file FILE, a file with a token of at \
@@ -39,8 +90,8 @@ pub(super) fn may_write(api: &Api, headers: &HeaderMap) -> Result<(), Refusal> {
 }
 
 /// Whether who asks may see everything.
-pub(super) fn has_token(api: &Api, headers: &HeaderMap) -> bool {
-    bearer(headers).is_some() && may_write(api, headers).is_ok()
+pub(super) fn has_token(api: &Api, headers: &HeaderMap, peer: Peer) -> bool {
+    bearer(headers).is_some() && may_write(api, headers, peer).is_ok()
 }
 
 /// Of one field alone: of two, nobody knows which one another program believed.

@@ -4,24 +4,30 @@
 //! What a change means, and whether it may be written, is decided by [`Control`], as for the commands.
 
 mod body;
-mod guard;
+pub(super) mod guard;
 mod token;
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::listen::Peer;
+use axum::Extension;
 use axum::Router;
 use axum::body::Body;
-use axum::extract::{Path, Query, State};
+use axum::extract::{FromRequestParts, Path, Query, State};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, Method, StatusCode};
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::{any, get, put};
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use self::body::Form;
 use super::Views;
-use crate::change::{Change, Control, Done, Failure, HTTP, How, Link, Problem, SaidUpstream, TCP};
+use crate::change::{
+    Change, Control, Done, Failure, HTTP, How, Link, Mode, Problem, SaidUpstream, TCP,
+};
 use crate::config::values;
 use crate::store::{WaitError, WriteError};
 
@@ -33,13 +39,38 @@ pub struct Api {
     pub control: Arc<dyn Control>,
     /// `None`: for nobody.
     pub token: Option<Arc<Token>>,
+    refusals: Arc<guard::Refusals>,
+}
+
+impl Api {
+    pub fn new(control: Arc<dyn Control>, token: Option<Arc<Token>>) -> Self {
+        Self {
+            control,
+            token,
+            refusals: Arc::default(),
+        }
+    }
+}
+
+/// What stands in the path. One that is no text is told as everything else is.
+struct Named<T>(T);
+
+impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Named<T> {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refusal> {
+        match Path::<T>::from_request_parts(parts, state).await {
+            Ok(Path(names)) => Ok(Self(names)),
+            Err(error) => Err(Refusal::new(StatusCode::BAD_REQUEST, error.body_text())),
+        }
+    }
 }
 
 /// A client is not kept waiting for longer.
 const MAX_WAIT: Duration = Duration::from_secs(60);
 
 /// An answer that says why not.
-struct Refusal {
+pub(super) struct Refusal {
     status: StatusCode,
     body: Value,
 }
@@ -83,10 +114,15 @@ pub(super) fn router() -> Router<Views> {
         })
 }
 
-async fn list(State(views): State<Views>, headers: HeaderMap) -> Answered {
+async fn list(
+    State(views): State<Views>,
+    Extension(peer): Extension<Peer>,
+    headers: HeaderMap,
+) -> Answered {
     let api = &views.api;
+    guard::may_look(api, &headers, peer)?;
     let all = api.control.services().await?;
-    let is_known = guard::has_token(api, &headers);
+    let is_known = guard::has_token(api, &headers, peer);
     let shown = all.into_iter().map(|service| match is_known {
         true => service,
         false => service.veiled(),
@@ -96,7 +132,8 @@ async fn list(State(views): State<Views>, headers: HeaderMap) -> Answered {
 
 async fn service(
     State(views): State<Views>,
-    Path(name): Path<String>,
+    Named(name): Named<String>,
+    Extension(peer): Extension<Peer>,
     asked: Asked,
     method: Method,
     headers: HeaderMap,
@@ -105,19 +142,22 @@ async fn service(
     let api = &views.api;
     let wishes = read(asked)?;
     match method {
-        Method::GET | Method::HEAD => one(api, &headers, &called(&name, &wishes)?).await,
+        Method::GET | Method::HEAD => {
+            guard::may_look(api, &headers, peer)?;
+            one(api, &headers, peer, &called(&name, &wishes)?).await
+        }
         Method::PUT | Method::PATCH => {
-            guard::may_write(api, &headers)?;
+            guard::may_write(api, &headers, peer)?;
             let form: Form = body::json(&headers, body).await?;
             let is_all = method == Method::PUT;
             let change = linked(called(&name, &wishes)?, form, is_all)?;
-            make(api, change, wishes).await
+            make(api, peer, change, wishes).await
         }
         Method::DELETE => {
-            guard::may_write(api, &headers)?;
+            guard::may_write(api, &headers, peer)?;
             let service = called(&name, &wishes)?;
             let upstreams = Vec::new();
-            make(api, Change::Unlink { service, upstreams }, wishes).await
+            make(api, peer, Change::Unlink { service, upstreams }, wishes).await
         }
         _ => Err(Refusal::new(
             StatusCode::METHOD_NOT_ALLOWED,
@@ -126,7 +166,7 @@ async fn service(
     }
 }
 
-async fn one(api: &Api, headers: &HeaderMap, name: &str) -> Answered {
+async fn one(api: &Api, headers: &HeaderMap, peer: Peer, name: &str) -> Answered {
     let all = api.control.services().await?;
     let mut found: Vec<_> = all
         .into_iter()
@@ -134,7 +174,7 @@ async fn one(api: &Api, headers: &HeaderMap, name: &str) -> Answered {
         .collect();
     match (found.len(), found.pop()) {
         (1, Some(service)) => {
-            let shown = match guard::has_token(api, headers) {
+            let shown = match guard::has_token(api, headers, peer) {
                 true => service,
                 false => service.veiled(),
             };
@@ -153,23 +193,24 @@ async fn one(api: &Api, headers: &HeaderMap, name: &str) -> Answered {
 
 async fn upstream(
     State(views): State<Views>,
-    Path((name, upstream)): Path<(String, String)>,
+    Named((name, upstream)): Named<(String, String)>,
+    Extension(peer): Extension<Peer>,
     asked: Asked,
     method: Method,
     headers: HeaderMap,
     body: Body,
 ) -> Answered {
     let api = &views.api;
-    guard::may_write(api, &headers)?;
+    guard::may_write(api, &headers, peer)?;
     let wishes = read(asked)?;
     let service = called(&name, &wishes)?;
     let change = match method {
         Method::PUT => {
             let said: body::Upstream = body::json(&headers, body).await?;
-            // Alone it would take the requests of every host.
-            one(api, &headers, &service).await?;
             Change::Link(Link {
                 service,
+                // Alone it would take the requests of every host.
+                has_to_be: true,
                 upstreams: vec![said.named(upstream)],
                 ..Link::default()
             })
@@ -179,37 +220,39 @@ async fn upstream(
             upstreams: vec![upstream],
         },
     };
-    make(api, change, wishes).await
+    make(api, peer, change, wishes).await
 }
 
 async fn drain(
     State(views): State<Views>,
-    Path((name, upstream)): Path<(String, String)>,
+    Named((name, upstream)): Named<(String, String)>,
+    Extension(peer): Extension<Peer>,
     asked: Asked,
     method: Method,
     headers: HeaderMap,
 ) -> Answered {
     let api = &views.api;
-    guard::may_write(api, &headers)?;
+    guard::may_write(api, &headers, peer)?;
     let wishes = read(asked)?;
     let which = vec![format!("{}/{upstream}", called(&name, &wishes)?)];
     let change = match method {
         Method::PUT => Change::Drain(which),
         _ => Change::Undrain(which),
     };
-    make(api, change, wishes).await
+    make(api, peer, change, wishes).await
 }
 
 async fn certificate(
     State(views): State<Views>,
-    Path(name): Path<String>,
+    Named(name): Named<String>,
+    Extension(peer): Extension<Peer>,
     asked: Asked,
     method: Method,
     headers: HeaderMap,
     body: Body,
 ) -> Answered {
     let api = &views.api;
-    guard::may_write(api, &headers)?;
+    guard::may_write(api, &headers, peer)?;
     let wishes = read(asked)?;
     let change = match method {
         Method::PUT => Change::AddCertificate {
@@ -218,7 +261,7 @@ async fn certificate(
         },
         _ => Change::RemoveCertificate { name },
     };
-    make(api, change, wishes).await
+    make(api, peer, change, wishes).await
 }
 
 fn read(asked: Asked) -> Result<Wishes, Refusal> {
@@ -241,18 +284,20 @@ fn called(name: &str, wishes: &Wishes) -> Result<String, Refusal> {
 fn linked(service: String, form: Form, is_all: bool) -> Result<Change, Refusal> {
     if !form.hidden.is_empty() {
         let why = format!(
-            "the values of {} were hidden when this was read, and would be lost: read it with the token",
+            "the values of {} were hidden or not readable when this was read, and would be lost: read it with the token, or PATCH what is to be",
             form.hidden.join(", ")
         );
         return Err(Refusal::new(StatusCode::BAD_REQUEST, why));
     }
-    let is_tcp = match form.mode.as_deref() {
-        Some("tcp") => true,
-        Some("http") => false,
+    let mode = match form.mode.as_deref() {
+        Some("tcp") => Some(Mode::Tcp),
+        Some("http") => Some(Mode::Http),
         Some(_) => {
             return Err(Refusal::new(StatusCode::BAD_REQUEST, "mode is http or tcp"));
         }
-        None => form.keys.contains_key("external_port"),
+        // `?mode=` has said it already.
+        None if service.starts_with(&format!("{HTTP}/")) => None,
+        None => form.keys.contains_key("external_port").then_some(Mode::Tcp),
     };
     let mut upstreams = Vec::new();
     for (name, value) in form.upstreams {
@@ -267,14 +312,15 @@ fn linked(service: String, form: Form, is_all: bool) -> Result<Change, Refusal> 
     }
     Ok(Change::Link(Link {
         service,
-        is_tcp,
+        mode,
+        has_to_be: false,
         keys: form.keys,
         upstreams,
         replace: is_all,
     }))
 }
 
-async fn make(api: &Api, change: Change, wishes: Wishes) -> Answered {
+async fn make(api: &Api, peer: Peer, change: Change, wishes: Wishes) -> Answered {
     let limit = match &wishes.wait {
         None => None,
         Some(text) => match values::duration(text) {
@@ -291,7 +337,17 @@ async fn make(api: &Api, change: Change, wishes: Wishes) -> Answered {
     };
     let control = api.control.clone();
     // A client that goes away in the middle stops nothing.
-    let made = tokio::spawn(async move { control.make(change, how).await });
+    let made = tokio::spawn(async move {
+        let what = change.to_string();
+        let made = control.make(change, how).await;
+        if let Ok(done) = &made {
+            tracing::info!(
+                peer = %peer.0, change = what, revision = done.revision, changed = done.changed,
+                force = how.force, "keys written over the API"
+            );
+        }
+        made
+    });
     let done = made.await.map_err(|_| {
         Refusal::new(
             StatusCode::INTERNAL_SERVER_ERROR,
@@ -340,10 +396,13 @@ impl From<Failure> for Refusal {
                 StatusCode::CONFLICT
             }
             Failure::Write(WriteError::Impossible(_)) => StatusCode::PAYLOAD_TOO_LARGE,
-            Failure::Refused(_) => StatusCode::UNPROCESSABLE_ENTITY,
-            Failure::Write(WriteError::Store(_)) | Failure::Store(_) => {
-                StatusCode::SERVICE_UNAVAILABLE
+            Failure::Refused(_) | Failure::Problem(Problem::Risky(_)) => {
+                StatusCode::UNPROCESSABLE_ENTITY
             }
+            Failure::Write(WriteError::Store(_))
+            | Failure::Store(_)
+            | Failure::Busy
+            | Failure::Late => StatusCode::SERVICE_UNAVAILABLE,
             Failure::Settings(_) => StatusCode::INTERNAL_SERVER_ERROR,
         };
         let mut refusal = Self::new(status, failure.to_string());
@@ -357,6 +416,12 @@ impl From<Failure> for Refusal {
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
         let mut response = (self.status, Json(self.body)).into_response();
+        if self.status == StatusCode::SERVICE_UNAVAILABLE {
+            let soon = axum::http::HeaderValue::from_static("2");
+            response
+                .headers_mut()
+                .insert(axum::http::header::RETRY_AFTER, soon);
+        }
         if self.status == StatusCode::UNAUTHORIZED {
             let scheme = axum::http::HeaderValue::from_static("Bearer");
             response

@@ -13,11 +13,11 @@ use clap::{Args, Subcommand};
 use super::{Changer, environment};
 use crate::app::cli::{ListenArgs, OwnArgs, StoreArgs, TemplateArgs, duration};
 use crate::app::look;
-use crate::change::{Change, Done, Failure, How, Link, SaidUpstream, check_key};
+use crate::change::{Change, Done, Failure, How, Link, Mode, SaidUpstream, check_key};
 use crate::store::WriteError;
 
-/// A bundle larger than this is none.
-const MAX_PEM: u64 = 256 * 1024;
+/// A certificate has less, and so have other values.
+const MAX_FILE: u64 = 256 * 1024;
 
 #[derive(Debug, Args)]
 pub struct LinkArgs {
@@ -57,7 +57,7 @@ pub struct LinkArgs {
         default_missing_value = ""
     )]
     pub cookie: Option<String>,
-    /// Any other key of services, see docs/keys.md; may be repeated
+    /// Any other key of services, see docs/keys.md; may be repeated. @FILE is what is in a file, - standard input
     #[arg(long, value_name = "KEY=VALUE", help_heading = "Service")]
     pub set: Vec<String>,
     /// Remove a key; may be repeated
@@ -181,13 +181,13 @@ pub(in crate::app) fn undrain(args: &DrainArgs) -> anyhow::Result<ExitCode> {
 pub(in crate::app) fn cert(args: &CertArgs) -> anyhow::Result<ExitCode> {
     match &args.command {
         CertCommand::Add(args) => {
-            let mut value = pem(&args.file)?;
+            let mut value = bytes_of(&args.file)?;
             if let Some(file) = &args.key_file {
                 if file == Path::new("-") && args.file == Path::new("-") {
                     bail!("standard input can be one of the two files");
                 }
                 value.push(b'\n');
-                value.extend(pem(file)?);
+                value.extend(bytes_of(file)?);
             }
             let name = args.name.clone();
             make(
@@ -231,18 +231,30 @@ fn said(args: &LinkArgs) -> anyhow::Result<Link> {
         let Some((key, value)) = set.split_once('=') else {
             bail!("--set {set:?} has no value; write KEY=VALUE");
         };
-        say(key.trim(), Some(value.to_owned()))?;
+        say(key.trim(), Some(given(key, value)?))?;
     }
     for key in &args.unset {
         say(key, None)?;
     }
     Ok(Link {
         service: args.service.clone(),
-        is_tcp: args.tcp_port.is_some(),
+        mode: args.tcp_port.is_some().then_some(Mode::Tcp),
+        has_to_be: false,
         upstreams: upstreams(&args.upstreams)?,
         keys,
         replace: args.replace,
     })
+}
+
+/// Secrets do not stand in lists of processes, and lines are lines.
+fn given(key: &str, value: &str) -> anyhow::Result<String> {
+    let bytes = match (value, value.strip_prefix('@')) {
+        ("-", _) => bytes_of(Path::new("-")),
+        (_, Some(file)) => bytes_of(Path::new(file)),
+        _ => return Ok(value.to_owned()),
+    };
+    let bytes = bytes.with_context(|| format!("--set {key}"))?;
+    String::from_utf8(bytes).map_err(|_| anyhow::anyhow!("--set {key}: {value} is no text"))
 }
 
 fn upstreams(words: &[String]) -> anyhow::Result<Vec<SaidUpstream>> {
@@ -273,18 +285,18 @@ fn upstreams(words: &[String]) -> anyhow::Result<Vec<SaidUpstream>> {
     Ok(all)
 }
 
-fn pem(file: &Path) -> anyhow::Result<Vec<u8>> {
+fn bytes_of(file: &Path) -> anyhow::Result<Vec<u8>> {
     let shown = file.display();
     let mut bytes = Vec::new();
     let read = if file == Path::new("-") {
-        io::stdin().take(MAX_PEM + 1).read_to_end(&mut bytes)
+        io::stdin().take(MAX_FILE + 1).read_to_end(&mut bytes)
     } else {
         let open = File::open(file).with_context(|| format!("{shown}"))?;
-        open.take(MAX_PEM + 1).read_to_end(&mut bytes)
+        open.take(MAX_FILE + 1).read_to_end(&mut bytes)
     };
     read.with_context(|| format!("{shown}"))?;
-    if bytes.len() as u64 > MAX_PEM {
-        bail!("{shown}: more than {MAX_PEM} bytes, a certificate has less");
+    if bytes.len() as u64 > MAX_FILE {
+        bail!("{shown}: more than {MAX_FILE} bytes");
     }
     Ok(bytes)
 }

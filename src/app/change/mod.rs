@@ -11,8 +11,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Args, FromArgMatches};
-use tokio::sync::Semaphore;
-use tokio::time::{Instant, sleep};
+use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::app::cli::{ListenArgs, OwnArgs, SettingArgs, StoreArgs, TemplateArgs, unless_empty};
 use crate::app::seal;
@@ -35,8 +35,14 @@ pub(super) use services::services;
 /// For the stores to answer, and for others who write the same keys.
 const LIMIT: Duration = Duration::from_secs(10);
 
-/// Looks and changes at once: each reads the whole tree.
+/// For a try that was begun in time.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// Looks at once, and changes besides: each reads the whole tree.
 const AT_ONCE: usize = 2;
+
+/// For those before to be done.
+const QUEUE: Duration = Duration::from_secs(2);
 
 /// What a node knows, or a command that stands in for one.
 #[derive(Clone)]
@@ -46,7 +52,8 @@ pub(super) struct Changer {
     all: Vec<StoreSpec>,
     options: StoreOptions,
     settings: Settings,
-    permits: Arc<Semaphore>,
+    looks: Arc<Semaphore>,
+    changes: Arc<Semaphore>,
 }
 
 /// By what keys are judged.
@@ -79,7 +86,8 @@ impl Changer {
                 seal_key_file: own.seal_key_file.clone(),
                 reserved: settings::reserved_ports(&listen.http, &https, listen.stats),
             },
-            permits: Arc::new(Semaphore::new(AT_ONCE)),
+            looks: Arc::new(Semaphore::new(AT_ONCE)),
+            changes: Arc::new(Semaphore::new(AT_ONCE)),
         })
     }
 
@@ -88,14 +96,14 @@ impl Changer {
     }
 
     async fn change(&self, mut change: Change, how: How) -> Result<Done, Failure> {
-        let _permit = self.permits.acquire().await;
+        let until = Instant::now() + LIMIT;
+        let _permit = turn(&self.changes).await?;
         let mut writer = Writer::open(&self.specs, &self.options)?;
         if how.seal {
             self.seal(&mut change).await?;
         }
-        let until = Instant::now() + LIMIT;
         loop {
-            match self.attempt(&mut writer, &change, how).await {
+            match self.attempt(&mut writer, &mut change, how, until).await {
                 Err(Failure::Write(WriteError::Conflict)) if Instant::now() < until => {
                     sleep(Duration::from_millis(fastrand::u64(5..60))).await;
                 }
@@ -107,11 +115,13 @@ impl Changer {
     async fn attempt(
         &self,
         writer: &mut Writer,
-        change: &Change,
+        change: &mut Change,
         how: How,
+        until: Instant,
     ) -> Result<Done, Failure> {
         let mut tree = self.tree().await?;
         let place = store::place(&self.all)?;
+        change.pin(&tree.snapshot)?;
         let places = change.places(&tree.snapshot)?;
         let held = writer.read(&places).await?;
         if held.revision() != tree.revision {
@@ -121,7 +131,7 @@ impl Changer {
                 return Err(WriteError::Conflict.into());
             }
         }
-        let source = |key: &str| tree.source_of(key);
+        let source = |key: &str| tree.others(place, key);
         let Planned {
             edit,
             units,
@@ -142,13 +152,21 @@ impl Changer {
             }
         }
         let after = tree.with(place, &edit);
+        let after_too = after.clone();
         let before = tree.snapshot.clone();
         let settings = self.settings.clone();
         let judged = blocking(move || settings.judge(&before, &after, &units)).await??;
         if judged.is_refused() && !how.force {
             return Err(Failure::Refused(judged.diagnostics));
         }
+        if !how.force {
+            change.check_risk(&tree.snapshot, &after_too)?;
+        }
         warnings.extend(judged.warnings);
+        // Who asked for it has gone by now, and does not want it minutes later.
+        if Instant::now() > until + GRACE {
+            return Err(Failure::Late);
+        }
         let revision = writer.write(&edit, &held).await?;
         let is_etcd = |spec: &&StoreSpec| matches!(spec, StoreSpec::Etcd(_));
         Ok(Done {
@@ -194,13 +212,21 @@ impl Control for Changer {
 
     fn services(&self) -> Answer<'_, Result<Vec<ServiceView>, Failure>> {
         Box::pin(async {
-            let _permit = self.permits.acquire().await;
+            let _permit = turn(&self.looks).await?;
             Ok(list(&self.tree().await?.snapshot))
         })
     }
 
     fn wait(&self, done: Done, limit: Duration) -> Answer<'_, Result<Vec<NodeStatus>, WaitError>> {
         Box::pin(self.wait_for(done, limit))
+    }
+}
+
+/// Those who wait too long are told so: what hangs does not make more of them wait.
+async fn turn(permits: &Semaphore) -> Result<SemaphorePermit<'_>, Failure> {
+    match timeout(QUEUE, permits.acquire()).await {
+        Ok(Ok(permit)) => Ok(permit),
+        _ => Err(Failure::Busy),
     }
 }
 

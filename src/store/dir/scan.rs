@@ -134,6 +134,7 @@ impl Scanner {
         self.snapshot.set_revision(revision);
         Ok(Some(Tree {
             snapshot: self.snapshot.clone(),
+            raw: None,
             newest_key: self.newest_key,
             problems,
         }))

@@ -271,6 +271,7 @@ impl Session {
         snapshot.set_revision(self.revision);
         self.feed.publish(Tree {
             snapshot,
+            raw: None,
             newest_key: self.revision,
             problems: self.members.problems(),
         });

@@ -50,6 +50,7 @@ impl KeyTree {
         }
         Tree {
             snapshot,
+            raw: Some(self.snapshot.clone()),
             newest_key: self.newest_key,
             problems,
         }

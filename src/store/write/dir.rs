@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, fchown};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, fchown};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -215,12 +215,12 @@ impl Keys {
     fn move_in(&self, dir: &str, puts: &[(&str, &[u8])]) -> io::Result<u64> {
         let target = self.root.join(dir);
         let parent = target.parent().unwrap_or(&self.root);
-        fs::create_dir_all(parent).map_err(|e| named(parent, &e))?;
+        self.make_dirs(parent)?;
         let beside = parent.join(hidden("new"));
         let built = puts.iter().try_for_each(|(key, value)| {
             let path = beside.join(key[dir.len()..].trim_start_matches('/'));
             let within = path.parent().unwrap_or(&beside);
-            fs::create_dir_all(within).map_err(|e| named(within, &e))?;
+            self.make_dirs(within)?;
             self.create(&path, key, value, within)
         });
         if let Err(error) = built.and_then(|()| fs::rename(&beside, &target)) {
@@ -234,7 +234,7 @@ impl Keys {
     fn put(&self, key: &str, value: &[u8]) -> io::Result<u64> {
         let path = self.root.join(key);
         let parent = path.parent().unwrap_or(&self.root);
-        fs::create_dir_all(parent).map_err(|e| named(parent, &e))?;
+        self.make_dirs(parent)?;
         let beside = parent.join(hidden("new"));
         let written = self.create(&beside, key, value, parent);
         if let Err(error) = written.and_then(|()| fs::rename(&beside, &path)) {
@@ -243,6 +243,30 @@ impl Keys {
         }
         sync(parent)?;
         Ok(time(&path)?.max(time(parent)?))
+    }
+
+    /// Makes a directory and those above it that are not there, each like the one that it is in: a balancer that
+    /// runs as another user than who writes could not read it otherwise.
+    fn make_dirs(&self, dir: &Path) -> io::Result<()> {
+        if dir.is_dir() {
+            return Ok(());
+        }
+        let above = dir.parent().unwrap_or(&self.root);
+        self.make_dirs(above)?;
+        let like = fs::metadata(above).map_err(|e| named(above, &e))?;
+        match fs::create_dir(dir) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                return Err(named(dir, &error));
+            }
+            _ => {}
+        }
+        let open = File::open(dir).map_err(|e| named(dir, &e))?;
+        // Only root can give it away; for others it is theirs already. Not before it is closed to whom it has to be.
+        let mode = like.mode() & 0o7777;
+        let closed = open.set_permissions(fs::Permissions::from_mode(mode));
+        closed.map_err(|e| named(dir, &e))?;
+        let _ = fchown(&open, Some(like.uid()), Some(like.gid()));
+        Ok(())
     }
 
     /// Whoever has the directory has its files: the balancer may run as another user than who writes.

@@ -102,10 +102,15 @@ impl Edit {
     fn judge(&self) -> Result<(), WriteError> {
         let refuse = |why: String| Err(WriteError::Impossible(why));
         let count = self.keys.len() + usize::from(self.removed.is_some());
-        if count > MAX_CHANGES || self.same.len() + count + self.quiet.len() > MAX_CHANGES {
+        let guards = self.same.len() + self.quiet.len();
+        if count + guards > MAX_CHANGES {
+            let besides = match count > MAX_CHANGES {
+                true => String::new(),
+                false => format!(" and looks at {guards} more"),
+            };
             return refuse(format!(
-                "the change touches {count} keys at once, a transaction takes {MAX_CHANGES}; nothing is written, \
-                 make it in smaller ones"
+                "the change touches {count} keys at once{besides}, a transaction takes {MAX_CHANGES}; nothing is \
+                 written, make it in smaller ones"
             ));
         }
         let mut weight = 0;
