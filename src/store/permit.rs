@@ -55,7 +55,7 @@ const BARS: [&[&str]; 5] = [
 ];
 
 /// The agent and the path that a key below `agents/` says, or why it is not taken, whatever else is written.
-pub(super) fn judge(below: &str) -> Result<(&str, &str), Diagnostic> {
+pub(super) fn judge(below: &str) -> Result<(&str, &str), Box<Diagnostic>> {
     let said = below.split_once('/');
     let read = said.and_then(|(agent, path)| Some((agent, path, Path::new(path)?)));
     let Some((agent, path, read)) = read else {
@@ -87,8 +87,9 @@ pub(super) fn judge(below: &str) -> Result<(&str, &str), Diagnostic> {
     Ok((agent, path))
 }
 
-fn left_out(why: &str, help: &str) -> Diagnostic {
-    Diagnostic::warning("not-announced", format!("key is left out: {why}")).help(help)
+fn left_out(why: &str, help: &str) -> Box<Diagnostic> {
+    let problem = Diagnostic::warning("not-announced", format!("key is left out: {why}"));
+    Box::new(problem.help(help))
 }
 
 /// A key in the directory of a service.
