@@ -73,6 +73,19 @@ name! {
     DnsName
 }
 
+/// Whether a service can be called so. No name is a pattern or has one in it: what reads keys by patterns would take
+/// another service's for its own.
+pub fn is_service_name(text: &str) -> bool {
+    const BYTES: usize = 200;
+    let stranger =
+        |c: char| !c.is_ascii_graphic() || matches!(c, '/' | '"' | '\\') || is_of_pattern(c);
+    (1..=BYTES).contains(&text.len()) && !text.contains(stranger) && !matches!(text, "." | "..")
+}
+
+pub fn is_of_pattern(c: char) -> bool {
+    matches!(c, '*' | '?' | '[' | ']' | '{' | '}')
+}
+
 /// The order that people expect of names with numbers in them: `cert2` before `cert10`.
 ///
 /// Runs of digits compare as numbers, everything else byte by byte; names that are equal by that
@@ -110,6 +123,20 @@ fn number<'a>(rest: &mut &'a [u8]) -> &'a [u8] {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_service_is_not_called_as_a_pattern() {
+        for name in ["web", "web-1.app_2", "a@b", "x".repeat(200).as_str()] {
+            assert!(is_service_name(name), "{name}");
+        }
+        let long = "x".repeat(201);
+        for name in [
+            "", ".", "..", "p*", "?", "a[b", "a]", "{a", "a}", "a/b", "a\\", "a b", "a\n", "ü",
+            &long,
+        ] {
+            assert!(!is_service_name(name), "{name}");
+        }
+    }
 
     #[test]
     fn numbers_in_names_count_as_numbers() {

@@ -194,7 +194,7 @@ fn full_build(path: &Path) -> String {
         let unit = UnitName::from(name.as_str());
         let text = text?;
         let form = match config::parse(&unit, &text, &defaults) {
-            Ok(accepted) => Some(accepted.unit),
+            Ok(accepted) => Some(accepted.for_serving().unit),
             // One that asks who comes, and was refused, stands there closed.
             Err(_) => config::closed(&unit, &text, &defaults),
         };

@@ -105,7 +105,7 @@ fn a_process_is_linked_when_its_port_answers_and_withdrawn_before_it_ends() {
     let upstream = keys.iter().find(|(key, _)| key.contains("/upstreams/"));
     let (key, value) = upstream.expect("an upstream");
     assert!(
-        key.contains(&format!("-{}/services/web/upstreams/sh.", exec.id())),
+        key.contains(&format!("-{}-", exec.id())) && key.contains("/services/web/upstreams/sh."),
         "{key}"
     );
     assert_eq!(*value, format!("127.0.0.1:{}", site.port));
@@ -149,6 +149,61 @@ fn a_process_that_ends_is_withdrawn_at_once_and_its_code_is_ours() {
     wait_until("it is withdrawn", || site.announced().is_empty());
     exec.signal(Signal::TERM);
     assert_eq!(exec.wait().code(), Some(7));
+}
+
+#[test]
+fn a_process_that_lives_on_after_a_signal_is_announced_again() {
+    let site = Site::new();
+    let script = "
+        trap 'echo quit >> $DIR/heard' QUIT
+        trap 'kill $pid; exit 7' TERM
+        until [ -e $DIR/go ]; do sleep 0.05; done
+        trap '' QUIT; $WHOAMI & pid=$!; trap 'echo quit >> $DIR/heard' QUIT
+        while kill -0 $pid 2> $DIR/null; do wait $pid; done";
+    let mut exec = site.exec(&["--drain", "0s"], script);
+    exec.wait_for_log("process started");
+    let heard = || read(&site.file("heard")).lines().count();
+    // Not before it can hear it.
+    std::thread::sleep(Duration::from_secs(1));
+    exec.signal(Signal::QUIT);
+    wait_until("it is heard before it is announced", || heard() == 1);
+    fs::write(site.file("go"), "").expect("a file");
+    wait_until("it is announced all the same", || {
+        site.announced().len() == 2
+    });
+    exec.signal(Signal::QUIT);
+    wait_until("it is withdrawn", || site.announced().is_empty());
+    wait_until("it is heard", || heard() == 2);
+    wait_until("it is announced again", || site.announced().len() == 2);
+    exec.wait_for_log("announced again");
+    exec.signal(Signal::TERM);
+    assert_eq!(exec.wait().code(), Some(7));
+    assert!(site.announced().is_empty(), "withdrawn for good");
+}
+
+#[test]
+fn a_process_gets_no_password_and_two_of_one_host_have_two_names() {
+    let site = Site::new();
+    let mut names = Vec::new();
+    for _ in 0..2 {
+        let mut command = command(&site.etcd.spec().to_string(), site.port);
+        command.env("LB_ETCD_USER", "root");
+        command.env("LB_ETCD_PASSWORD", "secret-of-ours");
+        command.env("KEPT", "kept");
+        let output = command.args(["--", "env"]).output().expect("run");
+        let told = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(
+            told.contains("KEPT=kept") && !told.contains("secret-of-ours"),
+            "{told}"
+        );
+        let log = String::from_utf8_lossy(&output.stderr).into_owned();
+        let line = log.lines().find(|line| line.contains("process started"));
+        let line = line.unwrap_or_else(|| panic!("{log}"));
+        let name = line.split_once("agent").expect("a name").1;
+        let name = name.split_whitespace().next().expect("a name").to_owned();
+        names.push(name.rsplit('-').next().expect("letters").to_owned());
+    }
+    assert_ne!(names[0], names[1]);
 }
 
 #[test]
@@ -211,6 +266,13 @@ fn what_cannot_be_started_or_announced_is_told() {
         2,
         "LB_INTERNAL_PORT is \"http\"",
     );
+    for name in ["*", "p?", "a{b}"] {
+        let mut pattern = support::command();
+        pattern.env("LB_VIRTUAL_HOSTS", "web.test");
+        pattern.args(["exec", "--store", store, "--service", name]);
+        let told = "cannot be the name of a service";
+        run(pattern.args(["--", "true"]), 2, told);
+    }
     let mut silent = command(store, 1);
     silent
         .env_remove("LB_VIRTUAL_HOSTS")

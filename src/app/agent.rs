@@ -54,8 +54,8 @@ pub struct AgentArgs {
 /// How to announce, whatever it is.
 #[derive(Debug, Args)]
 pub struct AnnounceArgs {
-    /// The name under which is announced, unique under the root [default: the host's name; with exec, and
-    /// the process id]
+    /// The name under which is announced, unique under the root [default: the host's name; with exec, also
+    /// the process id and six random letters]
     #[arg(long, env = "LB_AGENT", value_name = "NAME")]
     pub agent: Option<String>,
     /// How long what is announced stays when nobody keeps it any more

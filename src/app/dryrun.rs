@@ -85,7 +85,7 @@ fn judge_all(
     warnings: &mut Vec<Diagnostic>,
 ) {
     for text in texts {
-        let parsed = config::parse(&text.unit, &text.text, defaults);
+        let parsed = config::parse(&text.unit, &text.text, defaults).map(Accepted::for_serving);
         let proved = parsed.and_then(|accepted| prove(&text.unit, accepted));
         let verdict = match proved {
             Ok(mut accepted) => {

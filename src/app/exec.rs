@@ -34,6 +34,9 @@ const LOOK: Duration = Duration::from_millis(100);
 /// A port that did not answer for this long is told.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// A process that lives this much longer than the drain after a signal was not ended by it.
+const SURVIVAL: Duration = Duration::from_secs(5);
+
 /// How often an address is looked for while there is none.
 const AGAIN: Duration = Duration::from_secs(1);
 
@@ -69,10 +72,7 @@ pub(super) fn exec(args: ExecArgs) -> anyhow::Result<ExitCode> {
 
 async fn run(args: ExecArgs) -> anyhow::Result<ExitCode> {
     let (etcd, options) = etcd(&args.store, "exec")?;
-    let agent = args.announce.name(|host| {
-        let host: String = host.chars().take(50).collect();
-        format!("{host}-{}", std::process::id())
-    })?;
+    let agent = args.announce.name(own_name)?;
     let member = Member::new(&args, agent.clone())?;
     let mut signals = Signals::new()?;
     let mut children = signal(SignalKind::child())?;
@@ -85,10 +85,12 @@ async fn run(args: ExecArgs) -> anyhow::Result<ExitCode> {
         }
     };
     tracing::info!(agent, pid = child.as_raw_nonzero().get(), store = %etcd, "process started");
-    let announcer = Announcer::start(etcd.clone(), &options, &agent, args.announce.lease);
-    let mut announcer = Some(announcer);
+    let announcer = || Announcer::start(etcd.clone(), &options, &agent, args.announce.lease);
+    // `None` from the withdrawal on.
+    let mut announced = Some(announcer());
     let mut is_announced = false;
     let mut keys: Pin<Box<dyn Future<Output = Snapshot>>> = Box::pin(member.keys(&etcd));
+    let mut again_at: Option<Instant> = None;
     let mut closing: Option<Pin<Box<dyn Future<Output = ()>>>> = None;
     let mut held: Option<SignalKind> = None;
     let mut pass_at: Option<Instant> = None;
@@ -101,25 +103,28 @@ async fn run(args: ExecArgs) -> anyhow::Result<ExitCode> {
             }
             kind = signals.next() => {
                 let is_ending = Signals::ENDING.contains(&kind);
-                match announcer.take_if(|_| is_ending) {
-                    Some(announcer) if is_announced => {
+                match announced.take_if(|_| is_ending && is_announced) {
+                    Some(announcer) => {
                         tracing::info!(drain = ?args.drain, "told to end: withdrawing before the process hears of it");
                         closing = Some(Box::pin(announcer.close(Farewell::Withdraw, FAREWELL)));
                         held = Some(kind);
                     }
                     // Nobody comes here yet, or somebody says it twice and does not want to wait.
-                    _ => {
+                    None => {
                         if let Some(first) = held.take_if(|first| is_ending && *first != kind) {
                             member.pass(child, first);
                         }
                         held = held.filter(|_| !is_ending);
                         member.pass(child, kind);
+                        if is_ending && announced.is_none() {
+                            again_at = Some(Instant::now() + args.drain + SURVIVAL);
+                        }
                     }
                 }
             }
-            tree = &mut keys, if !is_announced && announcer.is_some() => {
+            tree = &mut keys, if !is_announced && announced.is_some() => {
                 is_announced = true;
-                if let Some(announcer) = &announcer {
+                if let Some(announcer) = &announced {
                     announcer.announce(tree);
                 }
             }
@@ -132,13 +137,23 @@ async fn run(args: ExecArgs) -> anyhow::Result<ExitCode> {
                 if let Some(kind) = held.take() {
                     member.pass(child, kind);
                 }
+                again_at = Some(Instant::now() + args.drain + SURVIVAL);
+            }
+            // It took the signal for something else than its end, as a virtual machine does with SIGQUIT.
+            () = sleep_until(again_at.unwrap_or_else(Instant::now)), if again_at.is_some() && closing.is_none() => {
+                again_at = None;
+                pass_at = None;
+                tracing::warn!("the process lives on after the signal: it is announced again as soon as its port answers");
+                announced = Some(announcer());
+                is_announced = false;
+                keys = Box::pin(member.keys(&etcd));
             }
         }
     };
     if let Some(closing) = closing {
         closing.await;
     }
-    if let Some(announcer) = announcer {
+    if let Some(announcer) = announced {
         announcer.close(Farewell::Withdraw, FAREWELL).await;
     }
     tracing::info!(code, "process ended");
@@ -198,6 +213,8 @@ impl Member {
         if !self.is_at_terminal {
             process.process_group(0);
         }
+        // Whoever runs the program is not whoever may write to etcd.
+        process.env_remove("LB_ETCD_PASSWORD");
         let child = process.spawn()?;
         Ok(Pid::from_child(&child))
     }
@@ -240,6 +257,15 @@ impl Member {
         }
         keys
     }
+}
+
+/// Containers of one host name may all be process 1: what is random tells them apart.
+fn own_name(host: &str) -> String {
+    let host: String = host.chars().take(40).collect();
+    let random: String = std::iter::repeat_with(fastrand::lowercase)
+        .take(6)
+        .collect();
+    format!("{host}-{}-{random}", std::process::id())
 }
 
 /// What the environment says, without the variables that are flags of ours, and without networks: there are none.

@@ -171,7 +171,7 @@ impl Pipeline {
         let habits = self.by_key.as_ref().unwrap_or(&self.defaults);
         if habits.compat != compat {
             read_again = self.court.read_again(|unit, text| {
-                let accepted = config::parse(unit, text, habits).ok()?;
+                let accepted = config::parse(unit, text, habits).ok()?.for_serving();
                 matches!(accepted.unit, Unit::Service(_)).then_some(accepted.unit)
             });
         }
@@ -336,10 +336,11 @@ impl Pipeline {
         {
             parsed = Err(problems);
         }
-        match parsed {
+        match parsed.map(Accepted::for_serving) {
             Ok(Accepted {
                 unit: form,
                 warnings: more,
+                ..
             }) => {
                 if form == Unit::Ignored {
                     tracing::debug!(unit = unit.as_str(), "unit says nothing here");

@@ -130,6 +130,7 @@ fn balancer_with(
         Ok(config::Accepted {
             unit: Unit::Balancer(balancer),
             warnings,
+            ..
         }) => {
             let log_files = match &args.access_log_dir {
                 Some(dir) => LogFiles::Below(std::path::absolute(dir)?),

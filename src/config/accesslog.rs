@@ -295,6 +295,7 @@ mod tests {
             Ok(Accepted {
                 unit: Unit::Balancer(balancer),
                 warnings,
+                ..
             }) if warnings.is_empty() => Ok(balancer),
             Ok(other) => panic!("{other:?}"),
             Err(problems) => {

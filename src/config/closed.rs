@@ -78,7 +78,7 @@ impl Asks {
 /// A refused service in a form that answers 503 to what its routes lead to it. `None`: it has none that could be read,
 /// or is no HTTP service, whose port is closed when it is not there.
 pub fn closed(unit: &UnitName, text: &str, defaults: &Balancer) -> Option<unit::Unit> {
-    let (form, diagnostics) = read(unit, text, defaults);
+    let (form, _, diagnostics) = read(unit, text, defaults);
     let Some(unit::Unit::Service(service)) = form else {
         return None;
     };

@@ -6,7 +6,6 @@
 use super::fields::{Fields, name};
 use super::service::UPSTREAMS_PER_SERVICE;
 use super::unit::Upstream;
-use crate::yaml::{Entry, Value};
 
 pub(super) const DRAIN: &str = "drain";
 
@@ -23,17 +22,6 @@ pub(super) fn drain(fields: &mut Fields<'_>, upstreams: &mut [Upstream]) {
             Err(problem) => fields.refuse(DRAIN, written, &problem),
         }
     }
-}
-
-/// Whether a service says nothing but whom it drains: its upstreams announced it, and are gone. It would take
-/// the requests of every host.
-pub(super) fn is_all(service: &Entry) -> bool {
-    let Value::Map(fields) = &service.node.value else {
-        return false;
-    };
-    let has_drain = fields.iter().any(|field| field.name == DRAIN);
-    let says_more = |field: &Entry| !["name", "mode", DRAIN].contains(&field.name.as_str());
-    has_drain && !fields.iter().any(says_more)
 }
 
 #[cfg(test)]
@@ -83,15 +71,5 @@ mod tests {
         );
         let told = weights("  drain: ../x\n").unwrap_err();
         assert!(told.contains("'/' cannot be in it"), "{told}");
-    }
-
-    #[test]
-    fn a_drain_alone_is_no_service() {
-        assert_eq!(weights("  drain: a\n").unwrap_err(), "ignored");
-        assert_eq!(weights("  drain: \"\"\n").unwrap_err(), "ignored");
-        assert_eq!(
-            weights("  drain: a\n  balance: source\n").unwrap(),
-            Vec::new()
-        );
     }
 }

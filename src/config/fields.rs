@@ -5,6 +5,7 @@
 
 use super::values::{self, Problem, unknown_word};
 use crate::diag::{Diagnostic, quoted};
+use crate::names::is_of_pattern;
 use crate::yaml::{Entry, Node, Value};
 
 pub(super) struct Fields<'a> {
@@ -304,6 +305,18 @@ pub fn name(text: &str) -> Result<&str, Problem> {
         return Ok(text);
     };
     Err(Problem::new(format!("{} is no name", quoted(text)), help))
+}
+
+/// The name of a service, which is no pattern.
+pub(super) fn service_name(text: &str) -> Result<&str, Problem> {
+    let name = name(text)?;
+    match name.chars().find(|c| is_of_pattern(*c)) {
+        None => Ok(name),
+        Some(c) => Err(Problem::new(
+            format!("{} is no name of a service", quoted(text)),
+            format!("{c:?} cannot be in it; letters, digits, - _ . and the like can"),
+        )),
+    }
 }
 
 fn kind(value: &Value) -> &'static str {

@@ -24,6 +24,7 @@ mod front;
 pub mod haproxy;
 mod headers;
 mod host_regex;
+mod idle;
 mod info;
 mod pages;
 mod policy;
@@ -64,6 +65,7 @@ use crate::diag::{Diagnostic, quoted};
 use crate::names::UnitName;
 use crate::yaml::{self, Entry, Limits, Value};
 use fields::Fields;
+use idle::Idle;
 use values::unknown_word;
 
 /// What one unit's text may cost. A text is refused beyond it.
@@ -80,6 +82,19 @@ const STARTS: &str = "it starts with service:, certificate: or balancer:";
 pub struct Accepted {
     pub unit: Unit,
     pub warnings: Vec<Diagnostic>,
+    idle: Option<Idle>,
+}
+
+impl Accepted {
+    /// The same for whoever serves: a service that leads nowhere and answers nothing is ignored, with a warning.
+    #[must_use]
+    pub fn for_serving(mut self) -> Accepted {
+        if let Some(idle) = self.idle.take() {
+            self.unit = Unit::Ignored;
+            self.warnings.extend(idle.told);
+        }
+        self
+    }
 }
 
 /// The unit that `text` describes, or everything that is wrong with it (warnings included), in the
@@ -90,7 +105,7 @@ pub fn parse(
     text: &str,
     defaults: &Balancer,
 ) -> Result<Accepted, Vec<Diagnostic>> {
-    let (checked, mut diagnostics) = read(unit, text, defaults);
+    let (checked, idle, mut diagnostics) = read(unit, text, defaults);
     if closed::is_marked(text) {
         let refused = Diagnostic::error("closed", "another text that asks who comes was refused");
         let help = "put that one right, or remove what asks for authentication";
@@ -101,25 +116,37 @@ pub fn parse(
         Some(unit) if !diagnostics.iter().any(Diagnostic::is_error) => Ok(Accepted {
             unit,
             warnings: diagnostics,
+            idle,
         }),
         _ => Err(diagnostics),
     }
 }
 
 /// What could be read, though something may be wrong with it.
-fn read(unit: &UnitName, text: &str, defaults: &Balancer) -> (Option<Unit>, Vec<Diagnostic>) {
+fn read(
+    unit: &UnitName,
+    text: &str,
+    defaults: &Balancer,
+) -> (Option<Unit>, Option<Idle>, Vec<Diagnostic>) {
+    let mut idle = None;
     let document = yaml::parse(text, LIMITS);
     let mut diagnostics = document.diagnostics;
     let form = document
         .root
-        .and_then(|root| top(&root, &mut diagnostics, defaults));
-    for diagnostic in &mut diagnostics {
+        .and_then(|root| top(&root, &mut diagnostics, &mut idle, defaults));
+    let told = idle.iter_mut().flat_map(|idle: &mut Idle| &mut idle.told);
+    for diagnostic in diagnostics.iter_mut().chain(told) {
         diagnostic.unit = unit.to_string();
     }
-    (form, diagnostics)
+    (form, idle, diagnostics)
 }
 
-fn top(root: &yaml::Node, diagnostics: &mut Vec<Diagnostic>, defaults: &Balancer) -> Option<Unit> {
+fn top(
+    root: &yaml::Node,
+    diagnostics: &mut Vec<Diagnostic>,
+    idle: &mut Option<Idle>,
+    defaults: &Balancer,
+) -> Option<Unit> {
     let Value::Map(entries) = &root.value else {
         diagnostics.push(
             Diagnostic::error("wrong-type", "the text has no fields")
@@ -142,7 +169,7 @@ fn top(root: &yaml::Node, diagnostics: &mut Vec<Diagnostic>, defaults: &Balancer
             );
             continue;
         }
-        unit = one(entry, diagnostics, defaults);
+        unit = one(entry, diagnostics, idle, defaults);
     }
     if entries.is_empty() {
         diagnostics.push(
@@ -154,16 +181,21 @@ fn top(root: &yaml::Node, diagnostics: &mut Vec<Diagnostic>, defaults: &Balancer
     unit
 }
 
-fn one(entry: &Entry, diagnostics: &mut Vec<Diagnostic>, defaults: &Balancer) -> Option<Unit> {
+fn one(
+    entry: &Entry,
+    diagnostics: &mut Vec<Diagnostic>,
+    idle: &mut Option<Idle>,
+    defaults: &Balancer,
+) -> Option<Unit> {
     match entry.name.as_str() {
         "service" => {
             let mut fields = Fields::new(entry, SERVICE_FIELDS);
             let service = service::service(&mut fields, defaults.compat);
+            *idle = service
+                .as_ref()
+                .and_then(|service| idle::idle(&fields, entry, service));
             diagnostics.append(&mut without_misplaced_pem(entry, fields.finish()));
-            match drain::is_all(entry) {
-                true => Some(Unit::Ignored),
-                false => service.map(Unit::Service),
-            }
+            service.map(Unit::Service)
         }
         "balancer" => {
             let mut fields = Fields::new(entry, BALANCER_FIELDS);

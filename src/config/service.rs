@@ -8,7 +8,7 @@ use super::auth;
 use super::client_auth;
 use super::custom;
 use super::drain::drain;
-use super::fields::{Fields, name};
+use super::fields::{Fields, name, service_name};
 use super::haproxy::{Said, Scope};
 use super::policy;
 use super::proxy_protocol;
@@ -126,7 +126,7 @@ const TCP_ONLY: &[&str] = &["external_port"];
 
 /// `None` if it has no name or was refused; the problems are in `fields`.
 pub(super) fn service(fields: &mut Fields<'_>, compat: Compat) -> Option<Service> {
-    let service_name = fields.read("name", |text| name(text).map(ServiceName::from));
+    let service_name = fields.read("name", |text| service_name(text).map(ServiceName::from));
     if service_name.is_none() && !fields.is_set("name") {
         fields.missing("name", "write the service's name, as in name: \"web\"");
     }

@@ -39,7 +39,7 @@ pub enum Unit {
     Balancer(Balancer),
     Service(Service),
     Certificate(Certificate),
-    /// Says nothing here: a flag that another balancer left behind, or whom a service drains that is not there.
+    /// Says nothing here: a flag that another balancer left behind, or what is left of a service that is not there.
     Ignored,
 }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{Announced, Facts, Ground, Kind, Setting, limits, place};
 use crate::diag::{Diagnostic, nearest, quoted};
+use crate::names::is_service_name;
 
 pub(super) struct Draft<'a> {
     pub(super) facts: &'a Facts,
@@ -195,12 +196,16 @@ impl<'a> Draft<'a> {
         port: Option<u16>,
         ground: &Ground,
     ) -> (Option<Announced>, Vec<Diagnostic>) {
-        for (word, name) in [("service", service), ("container", &self.facts.name)] {
-            if !limits::is_name(name) {
-                let message = format!("{} cannot be the name of a {word}", quoted(name));
-                let help = "names have at most 200 visible ASCII characters, without slash, quotes and backslash";
-                self.error("bad-name", message, help);
-            }
+        if !is_service_name(service) {
+            let message = format!("{} cannot be the name of a service", quoted(service));
+            let help = "names have at most 200 visible ASCII characters, without slash, quotes, backslash and any of * ? [ ] { }";
+            self.error("bad-name", message, help);
+        }
+        let container = &self.facts.name;
+        if !limits::is_name(container) {
+            let message = format!("{} cannot be the name of a container", quoted(container));
+            let help = "names have at most 200 visible ASCII characters, without slash, quotes and backslash";
+            self.error("bad-name", message, help);
         }
         let facts = self.facts;
         let too_long: Vec<String> = self

@@ -35,7 +35,7 @@ pub(super) fn bound(problems: &mut Vec<Diagnostic>, facts: &Facts) {
     problems.push(Diagnostic::warning("too-many", message));
 }
 
-/// What a service or an instance may be called: see `docs/keys.md`.
+/// What an instance may be called: see `docs/keys.md`.
 pub(super) fn is_name(text: &str) -> bool {
     let good = |c: char| c.is_ascii_graphic() && !matches!(c, '/' | '"' | '\\');
     (1..=200).contains(&text.len()) && text.chars().all(good) && !matches!(text, "." | "..")

@@ -2,6 +2,8 @@
 //!
 //! A key without a leading slash is relative to the unit's own directory, one with it to the root.
 
+use std::borrow::Cow;
+
 use tera::{Kwargs, Map, State, Tera, TeraResult, Value};
 
 use super::Failure;
@@ -161,19 +163,34 @@ fn matching<T>(
     glob: &str,
     make: impl Fn(&str, &str) -> T,
 ) -> Result<Vec<T>, Failure> {
-    let glob = scope.path(glob)?;
-    scope.reads.insert(Read::Pattern(glob.as_str().into()));
+    let whole = scope.path(glob)?;
+    scope.reads.insert(Read::Pattern(whole.as_str().into()));
+    // A directory is called as somebody called it: only what the template says is a pattern.
+    let dir = match glob.starts_with('/') {
+        true => "",
+        false => scope.dir(),
+    };
+    let glob = whole[dir.len()..].trim_start_matches('/');
     let mut found = Vec::new();
-    if pattern::is_glob(&glob) {
-        for (key, value) in scope.snapshot.under(pattern::base(&glob)) {
-            if pattern::matches(&glob, key) {
+    if pattern::is_glob(glob) {
+        let base = join(dir, pattern::base(glob));
+        for (key, value) in scope.snapshot.under(&base) {
+            let below = key[dir.len()..].trim_start_matches('/');
+            if pattern::matches(glob, below) {
                 found.push(make(key, text_of(key, value)?));
             }
         }
-    } else if let Some(value) = scope.snapshot.get(&glob) {
-        found.push(make(&glob, text_of(&glob, value)?));
+    } else if let Some(value) = scope.snapshot.get(&whole) {
+        found.push(make(&whole, text_of(&whole, value)?));
     }
     Ok(found)
+}
+
+fn join<'a>(dir: &'a str, below: &'a str) -> Cow<'a, str> {
+    match (dir, below) {
+        ("", path) | (path, "") => path.into(),
+        (dir, below) => format!("{dir}/{below}").into(),
+    }
 }
 
 fn pair(path: &str, text: &str) -> Value {

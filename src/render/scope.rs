@@ -65,6 +65,11 @@ impl Scope {
         })
     }
 
+    /// What keys without a leading slash are relative to; empty: the root.
+    pub(super) fn dir(&self) -> &str {
+        &self.dir
+    }
+
     /// The path from the root that a template's `key` means, without slashes at its ends.
     pub(super) fn path(&self, key: &str) -> Result<String, Failure> {
         let mut path = String::with_capacity(self.dir.len() + key.len() + 1);

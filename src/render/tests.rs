@@ -143,6 +143,34 @@ fn no_value_writes_yaml_of_its_own() {
     assert_eq!(parsed["service"].as_mapping().unwrap().len(), 5);
 }
 
+/// `p*` asks for its own upstreams and not for those of `pay`, at first and when either changes.
+#[test]
+fn a_directory_is_no_pattern_whatever_it_is_called() {
+    let (mut renderer, _, _dir) = with(&[(
+        "probe.tera",
+        "---\neach: dirs/*\n---\n{% for u in gets(pattern=\"u/*\") %}{{ u.value | safe }} {% endfor %}{{ getvs(pattern=\"v\") | join(sep=\"+\") | safe }}",
+    )]);
+    let mut keys = tree(&[
+        ("dirs/pay/u/1", "secret"),
+        ("dirs/pay/v", "secret"),
+        ("dirs/p*/u/1", "own"),
+        ("dirs/*/u/1", "star"),
+        ("dirs/?ay/v", "one"),
+    ]);
+    renderer.update(&keys);
+    let text = |renderer: &Renderer, unit| renderer.text(unit).unwrap().trim().to_owned();
+    assert_eq!(text(&renderer, "dirs/p*"), "own");
+    assert_eq!(text(&renderer, "dirs/*"), "star");
+    assert_eq!(text(&renderer, "dirs/?ay"), "one");
+    assert_eq!(text(&renderer, "dirs/pay"), "secret secret");
+    keys.put("dirs/pay/u/2", "more");
+    let rendered = renderer.update(&keys);
+    assert_eq!(rendered.rendered, 1, "nobody else reads it");
+    keys.put("dirs/p*/u/2", "too");
+    assert_eq!(renderer.update(&keys).rendered, 1);
+    assert_eq!(text(&renderer, "dirs/p*"), "own too");
+}
+
 #[test]
 fn only_units_that_read_a_change_are_rendered_again() {
     let mut renderer = built_in();

@@ -4,7 +4,7 @@
 //! said. So no two of them write one key: each has `agents/<agent>/` to itself, under its own lease, and below it
 //! keys as they would be in the tree: `agents/host-a/services/web/virtual_hosts`. Here they are put together: a path
 //! has the value that somebody wrote at it, else that of the first agent by name. What is below `agents/` is in the
-//! result nowhere else.
+//! result nowhere else. What an agent may say is in [`permit`].
 //!
 //! Pure, and a change costs what changed: trees are compared by what they do not share. Without agents the tree is
 //! passed on as it is.
@@ -13,6 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::feed::Problems;
+use super::permit::{self, Path};
 use crate::diag::Diagnostic;
 use crate::snapshot::{Key, Snapshot};
 
@@ -21,9 +22,6 @@ pub(super) const AGENTS: &str = "agents";
 
 /// The key in which an agent says who it is. It is for other agents.
 pub(super) const ABOUT: &str = "about";
-
-/// What may be announced. Settings and certificates hold for a whole balancer and are nobody's on one host.
-const MAY: [&str; 2] = ["services/", "tcp-services/"];
 
 /// The tree with what is announced.
 #[derive(Default)]
@@ -52,6 +50,7 @@ impl Announced {
         for change in self.raw.diff(newer) {
             match below_agents(&change.key) {
                 None => {
+                    touched.extend(self.guarded_by(&change.key));
                     touched.insert(change.key);
                 }
                 Some(below) => {
@@ -76,13 +75,16 @@ impl Announced {
     /// Notes that an agent says a path, or does not any more. `below` is the key without `agents/`.
     fn announce(&mut self, key: &str, below: &str, is_there: bool) -> Option<Key> {
         let said = below.split_once('/');
-        let Some((agent, path)) = said.filter(|(_, path)| may_be_announced(path)) else {
-            let is_about = said.is_some_and(|(_, path)| path == ABOUT);
-            match is_there && !is_about {
-                true => self.problems.insert(key, not_announced(key)),
-                false => self.problems.remove(key),
+        let (agent, path) = match permit::judge(below) {
+            Ok(said) => said,
+            Err(problem) => {
+                let is_about = said.is_some_and(|(_, path)| path == ABOUT);
+                match is_there && !is_about {
+                    true => self.problems.insert(key, problem.for_key(key)),
+                    false => self.problems.remove(key),
+                }
+                return None;
             }
-            return None;
         };
         let path: Key = path.into();
         if is_there {
@@ -97,6 +99,21 @@ impl Announced {
         Some(path)
     }
 
+    /// The announced paths that are taken or not as others are written. Costs what is announced of one service.
+    fn guarded_by(&self, key: &str) -> Vec<Key> {
+        let Some(path) = Path::new(key).filter(Path::is_guard) else {
+            return Vec::new();
+        };
+        let dir = path.dir();
+        let announced = self.by_path.range(Key::from(dir)..);
+        announced
+            .map(|(path, _)| path)
+            .take_while(|path| path.starts_with(dir))
+            .filter(|path| Path::new(path).is_some_and(|path| path.is_guarded()))
+            .cloned()
+            .collect()
+    }
+
     /// Brings one path up to date.
     fn settle(&mut self, path: &str) {
         let raw = &self.raw;
@@ -108,12 +125,17 @@ impl Announced {
         let written = raw.get(path);
         let first = said.next();
         let other = first.and_then(|(_, value)| said.find(|(_, other)| *other != value));
-        match (written, first, other) {
-            (None, Some((winner, _)), Some((loser, _))) => {
+        let guard = Path::new(path).and_then(|path| path.guard(raw));
+        match (written, first, &guard, other) {
+            (None, Some((agent, _)), Some(guard), _) => {
+                self.problems.insert(path, not_taken(path, agent, guard));
+            }
+            (None, Some((winner, _)), None, Some((loser, _))) => {
                 self.problems.insert(path, differ(path, winner, loser));
             }
             _ => self.problems.remove(path),
         }
+        let first = first.filter(|_| guard.is_none());
         match written.or(first.map(|(_, value)| value)) {
             Some(value) => self.merged.put(path, value.clone()),
             None => {
@@ -127,17 +149,11 @@ fn below_agents(key: &str) -> Option<&str> {
     key.strip_prefix(AGENTS)?.strip_prefix('/')
 }
 
-/// Whether it is a key in the directory of a service.
-fn may_be_announced(path: &str) -> bool {
-    let below = MAY.iter().find_map(|dir| path.strip_prefix(dir));
-    below.is_some_and(|below| below.contains('/'))
-}
-
-fn not_announced(key: &str) -> Diagnostic {
-    let message = "key is left out: an agent announces services and nothing else";
-    Diagnostic::warning("not-announced", message)
-        .for_key(key)
-        .help("agents/AGENT/services/... and agents/AGENT/tcp-services/... are read; write what holds for all beside agents/")
+fn not_taken(path: &str, agent: &str, guard: &str) -> Diagnostic {
+    let message = format!("agent {agent}: {path} is not taken: {guard} is written beside agents/");
+    Diagnostic::warning("not-taken", message)
+        .for_key(format!("{AGENTS}/{agent}/{path}"))
+        .help("agents add upstreams to such a service; write the key there too if it is meant")
 }
 
 fn differ(path: &str, winner: &str, loser: &str) -> Diagnostic {
@@ -168,8 +184,9 @@ mod tests {
         let mut announced: Vec<_> = raw
             .under(AGENTS)
             .filter_map(|(key, value)| {
-                let (agent, path) = below_agents(key)?.split_once('/')?;
-                may_be_announced(path).then_some((agent, path, value))
+                let (agent, path) = permit::judge(below_agents(key)?).ok()?;
+                let is_open = Path::new(path)?.guard(raw).is_none();
+                is_open.then_some((agent, path, value))
             })
             .collect();
         announced.sort_by(|a, b| b.0.cmp(a.0));
@@ -257,6 +274,72 @@ mod tests {
         assert!(announced.problems().is_empty());
     }
 
+    fn told(announced: &mut Announced) -> Vec<String> {
+        let problems = announced.problems();
+        problems.iter().map(|d| d.message.clone()).collect()
+    }
+
+    #[test]
+    fn an_agent_speaks_for_its_own_host_and_for_names() {
+        let mut announced = Announced::default();
+        let merged = announced.follow(&tree(&[
+            ("agents/a/services/web/upstreams/1.b", "10.6.6.6:80"),
+            ("agents/a/services/web/upstreams/1a", "10.6.6.6:80"),
+            ("agents/a/services/web/upstreams/1.a", "10.0.0.1:80"),
+            ("agents/a/services/web/drain", "1.b"),
+            ("agents/a/services/p*/upstreams/1.a", "10.6.6.6:80"),
+            ("agents/a/services/a{b}/balance", "source"),
+            ("agents/b/services/web/upstreams/1.b", "10.0.0.2:80"),
+        ]));
+        assert_eq!(
+            shown(&merged),
+            [
+                "services/web/upstreams/1.a=10.0.0.1:80",
+                "services/web/upstreams/1.b=10.0.0.2:80",
+            ]
+        );
+        let told = told(&mut announced);
+        assert_eq!(told.len(), 5, "{told:?}");
+        assert!(told[2].contains("drains"), "{told:?}");
+        assert!(told[3].contains("ends in .a"), "{told:?}");
+    }
+
+    #[test]
+    fn who_writes_the_routes_of_a_service_has_its_word() {
+        let mut announced = Announced::default();
+        let mut raw = tree(&[
+            ("agents/a/services/web/priority", "1000"),
+            ("agents/a/services/web/maintenance", "10.6.6.6:80"),
+            ("agents/a/services/web/allow", "10.0.0.0/8"),
+            ("agents/a/services/web/upstreams/1.a", "10.0.0.1:80"),
+            ("services/web/timeout_server", "5s"),
+            ("services/web/drain", "1.a"),
+        ]);
+        let merged = announced.follow(&raw);
+        assert_eq!(merged.len(), 6, "it is the agents' service");
+        raw.put("services/web/virtual_hosts", "www.test");
+        let merged = announced.follow(&raw);
+        assert_eq!(
+            shown(&merged),
+            [
+                "services/web/allow=10.0.0.0/8",
+                "services/web/drain=1.a",
+                "services/web/timeout_server=5s",
+                "services/web/upstreams/1.a=10.0.0.1:80",
+                "services/web/virtual_hosts=www.test",
+            ]
+        );
+        assert_eq!(told(&mut announced).len(), 2);
+        // Open to nobody whom either would keep out.
+        raw.put("services/web/deny", "10.1.0.0/16");
+        let merged = announced.follow(&raw);
+        assert!(merged.get("services/web/allow").is_none());
+        raw.remove("services/web/deny");
+        raw.remove("services/web/virtual_hosts");
+        assert_eq!(announced.follow(&raw).len(), 6);
+        assert!(announced.problems().is_empty());
+    }
+
     #[test]
     fn without_agents_the_tree_is_passed_on() {
         let mut announced = Announced::default();
@@ -269,14 +352,17 @@ mod tests {
         #[test]
         fn a_tree_built_step_by_step_is_the_tree_built_at_once(
             steps in prop::collection::vec(
-                prop::collection::vec((0..5usize, 0..6usize, prop::option::of(0..3u8)), 1..6),
+                prop::collection::vec((0..5usize, 0..15usize, prop::option::of(0..3u8)), 1..6),
                 1..30,
             )
         ) {
             let writers = ["", "agents/a/", "agents/b/", "agents/a-1/", "agents/"];
             let paths = [
-                "services/web/balance", "services/web/upstreams/1", "services/web-x/balance",
-                "tcp-services/db/external_port", "settings/compat", "about",
+                "services/web/balance", "services/web/upstreams/1.a", "services/web-x/balance",
+                "tcp-services/db/external_port", "settings/compat", "about", "services/web/virtual_hosts",
+                "services/web/priority", "services/web/basic_auth_secrets", "services/web/basic_auth_realm",
+                "services/web/drain", "services/web-x/custom_settings", "services/web-x/default",
+                "tcp-services/db/allow", "tcp-services/db/deny",
             ];
             let mut announced = Announced::default();
             let mut raw = Snapshot::default();

@@ -44,6 +44,7 @@ mod guard;
 mod hub;
 mod once;
 mod options;
+mod permit;
 mod settle;
 mod spec;
 mod tickets;

@@ -173,6 +173,7 @@ fn balancer(fields: &str) -> (Result<Balancer, String>, Vec<String>) {
         Ok(Accepted {
             unit: Unit::Balancer(balancer),
             warnings,
+            ..
         }) => {
             let warnings = warnings.into_iter().map(|warning| warning.message);
             (Ok(balancer), warnings.collect())

@@ -26,6 +26,7 @@ fn service(fields: &str, lines_of_settings: &str) -> (Service, Vec<String>) {
         Ok(Accepted {
             unit: Unit::Service(service),
             warnings,
+            ..
         }) => (service, lines(&warnings)),
         other => panic!("{text}: {other:?}"),
     }
@@ -199,6 +200,7 @@ fn the_balancer_takes_lines_too() {
     let Ok(Accepted {
         unit: Unit::Balancer(balancer),
         warnings,
+        ..
     }) = parsed(text)
     else {
         panic!("no balancer");

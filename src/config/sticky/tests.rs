@@ -20,6 +20,7 @@ fn read(fields: &str, compat: Compat) -> (Option<Sticky>, String) {
         Ok(Accepted {
             unit: Unit::Service(service),
             warnings,
+            ..
         }) => {
             let sticky = service.policy.and_then(|policy| policy.sticky.clone());
             (sticky, report(warnings))

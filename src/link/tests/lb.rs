@@ -98,10 +98,12 @@ fn lb_ports_weights_and_names() {
         &Ground::default(),
     );
     assert_eq!(named.services[0].dir, "services/shop");
-    refused(
-        &[("LB_MODE", "http"), ("LB_SERVICE", "a/b")],
-        "cannot be the name of a service",
-    );
+    for name in ["a/b", "*", "p?", "a{b}", "a[b"] {
+        refused(
+            &[("LB_MODE", "http"), ("LB_SERVICE", name)],
+            "cannot be the name of a service",
+        );
+    }
 }
 
 #[test]
