@@ -788,18 +788,20 @@ fn what_agents_announce_is_told_and_not_taken_for_ours() {
         let (runtime, etcd) = place.etcd.as_ref().expect("etcd");
         runtime.block_on(etcd.put(&format!("{ROOT}{key}"), value));
     };
-    put("agents/hosta/services/web/upstreams/a", "127.0.0.1:9");
+    put("agents/hosta/services/web/upstreams/a.hosta", "127.0.0.1:9");
     put("agents/hosta/services/web/virtual_hosts", "web.test");
     place.refused(
         &["link", "web", "--unset", "virtual_hosts"],
         &["virtual_hosts", "agent hosta"],
     );
     place.refused(&["unlink", "web"], &["announced by agent hosta"]);
-    place.refused(&["unlink", "web", "a"], &["announced by agent hosta"]);
+    place.refused(&["unlink", "web", "a.hosta"], &["announced by agent hosta"]);
     // What is judged is what will be there: the agent's hosts are.
     let told = place.live(&["link", "web", "b=127.0.0.1:8", "--replace"]);
     assert!(
-        told.contains("agent hosta") && told.contains("upstreams/a") && told.contains("stays"),
+        told.contains("agent hosta")
+            && told.contains("upstreams/a.hosta")
+            && told.contains("stays"),
         "{told}"
     );
     assert_eq!(place.service("services/web"), ["upstreams/b=127.0.0.1:8"]);

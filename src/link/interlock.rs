@@ -140,12 +140,17 @@ fn claim(announced: &Announced) -> String {
     let spoken = [
         "upstream_tls",
         "upstream_tls_verify",
-        "keep_virtual_path",
-        "context_root_rewrite",
         "force_ssl",
         "redirects",
+        // Last: without a path they say nothing.
+        "keep_virtual_path",
+        "context_root_rewrite",
     ];
-    let spoken = spoken.map(|key| said(key).unwrap_or_default());
+    let count = spoken.len() - if path.is_empty() { 2 } else { 0 };
+    let spoken = spoken[..count]
+        .iter()
+        .map(|key| said(key).unwrap_or_default());
+    let spoken: Vec<_> = spoken.collect();
     format!("{hosts:?} {path:?} {default} {passthrough} {spoken:?}")
 }
 

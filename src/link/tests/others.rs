@@ -446,6 +446,10 @@ fn interlock_s_services_share_what_both_ask_for() {
             ("com.docker.lb.hosts", "a.test,b.test"),
             ("com.docker.lb.ssl_passthrough", "true"),
         ],
+        &[
+            ("com.docker.lb.hosts", "a.test,b.test"),
+            ("com.docker.lb.ssl_backend", "true"),
+        ],
         &[("com.docker.lb.default_backend", "true")],
     ] {
         assert_ne!(claim(other), plain, "{other:?}");
