@@ -11,6 +11,7 @@ use crate::balance::{self, Admission, Place};
 use crate::config::{Balancer, Compat, ErrorPage, ErrorPages};
 use crate::plan::Service;
 use crate::proxy::buffers::Input;
+use crate::proxy::generation::Pinned;
 use crate::proxy::http::exchange::{Exchange, Outcome, Switched, Waits};
 use crate::proxy::http::fault::{Blame, Fault};
 use crate::proxy::http::id::RequestId;
@@ -118,36 +119,34 @@ impl Client {
     /// Leads a request by the plan of now, and once more by a newer one if its upstreams left meanwhile. Its id and
     /// its place at a service stay its own.
     async fn lead(&mut self, input: &mut Input, head: &RequestHead) -> Next {
-        let pinned = self.worker.view.pin();
+        let mut pinned = self.worker.view.pin();
         let id = self.request_id(pinned.plan.balancer(), head, input);
         self.trace
             .asked(head, input.filled(), id.as_bytes(), pinned.id);
-        drop(pinned);
         let mut place = None;
-        for _ in 0..LED_ANEW {
-            let led = self.lead_by_plan(input, head, &id, &mut place, true);
+        for left in (0..=LED_ANEW).rev() {
+            let led = self.lead_by_plan(pinned, input, head, &id, &mut place, left > 0);
             if let Some(next) = led.await {
                 return next;
             }
-            let generation = self.worker.view.pin().id;
-            self.trace.led_anew(generation);
+            pinned = self.worker.view.pin();
+            self.error_pages = None;
+            self.trace.led_anew(pinned.id);
         }
-        let led = self.lead_by_plan(input, head, &id, &mut place, false);
-        led.await.unwrap_or(Next::Cut)
+        Next::Cut
     }
 
     /// Leads a request to its service, or answers why it cannot be. `None`: what it was led by is outdated, and
     /// that only if it `may_lead_anew`.
     async fn lead_by_plan(
         &mut self,
+        pinned: Pinned,
         input: &mut Input,
         head: &RequestHead,
         id: &RequestId,
         place: &mut Option<Place>,
         may_lead_anew: bool,
     ) -> Option<Next> {
-        self.error_pages = None;
-        let pinned = self.worker.view.pin();
         let plan = &pinned.plan;
         let balancer = plan.balancer();
         let front = balancer.front.as_deref();
