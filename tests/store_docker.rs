@@ -1,14 +1,12 @@
 //! Containers as keys: with an engine that does odd things, and with a real one where there is one.
 
-use std::process::Command;
-
 use serde_json::json;
 
 mod support;
 
+use support::docker::{self, Container, docker};
 use support::engine::{Engine, container};
 use support::pointsman::Pointsman;
-use support::real_engine::{docker, image, real};
 use support::wait_until;
 
 const WEB: [(&str, &str); 2] = [("lb.service", "web"), ("lb.virtual_hosts", "www.test")];
@@ -269,57 +267,25 @@ fn a_thousand_containers_and_one_that_flaps_cost_what_changes() {
     assert!(engine.looks() - before <= 20, "one look for each start");
 }
 
-/// A container of the real engine that goes with the test.
-struct Container(String);
-
-impl Container {
-    fn run(name: &str, service: &str) -> Self {
-        let host = format!("lb.virtual_hosts={service}.test");
-        let service = format!("lb.service={service}");
-        let labels = [
-            "-l",
-            service.as_str(),
-            "-l",
-            host.as_str(),
-            "-l",
-            "lb.internal_port=8000",
-        ];
-        let program = [
-            "pointsman-test:whoami",
-            "/pointsman",
-            "whoami",
-            "--listen",
-            "0.0.0.0:8000",
-            "--name",
-            name,
-        ];
-        docker(&[&["run", "-d", "--name", name][..], &labels, &program].concat());
-        Self(name.to_owned())
-    }
-}
-
-impl Drop for Container {
-    fn drop(&mut self) {
-        let _ = Command::new("docker").args(["rm", "-f", &self.0]).output();
-    }
-}
-
 #[test]
 fn a_real_engines_containers_are_served() {
-    if !real() {
-        eprintln!(
-            "!!! SKIPPED: no Docker engine answers at /var/run/docker.sock, so the docker store was only seen with a fake one"
-        );
+    if !docker::is_here("the docker store with a real engine") {
         return;
     }
-    image("pointsman-test:whoami");
+    docker::images(&["pointsman"]);
     let service = format!("t{}", std::process::id());
     let host = format!("{service}.test");
     let name = |n: u32| format!("{service}-{n}");
+    let labels = [
+        format!("lb.service={service}"),
+        format!("lb.virtual_hosts={host}"),
+        "lb.internal_port=8000".to_owned(),
+    ];
+    let labels = labels.each_ref().map(String::as_str);
     let balancer = Pointsman::builder().store("docker:").start();
-    let one = Container::run(&name(1), &service);
+    let one = Container::whoami(&name(1), &labels, &[]);
     balancer.wait_for_text(&host, "/", &name(1));
-    let two = Container::run(&name(2), &service);
+    let two = Container::whoami(&name(2), &labels, &[]);
     balancer.wait_for_text(&host, "/", &name(2));
 
     docker(&["pause", &two.0]);

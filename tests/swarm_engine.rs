@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 
 mod support;
 
+use support::docker::{self, docker};
 use support::load::{Load, take_answer};
 use support::pointsman::Pointsman;
-use support::real_engine::{docker, image, real};
 
-const IMAGE: &str = "pmswarm-test:whoami";
+const IMAGE: &str = "pointsman:test";
 
 /// Engines take their time, above all with health and networks of a Swarm.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -95,21 +95,20 @@ impl Drop for Thing {
 
 /// A service of whoamis that say its name.
 fn create_service(name: &str, labels: &[String], more: &[&str]) -> Thing {
-    let mut args = vec!["service", "create", "-d", "--name", name];
+    let mut args = vec![
+        "service",
+        "create",
+        "-d",
+        "--no-healthcheck",
+        "--name",
+        name,
+    ];
     for label in labels {
         args.extend(["--label", label]);
     }
     args.extend(more);
     let listen = "0.0.0.0:8000";
-    args.extend([
-        IMAGE,
-        "/pointsman",
-        "whoami",
-        "--listen",
-        listen,
-        "--name",
-        name,
-    ]);
+    args.extend([IMAGE, "whoami", "--listen", listen, "--name", name]);
     docker(&args);
     Thing {
         kind: "service",
@@ -153,9 +152,18 @@ impl Balancer {
         let socket = "/var/run/docker.sock:/var/run/docker.sock";
         let place = ["--network", network, "-v", socket];
         let ports = ["-p", "127.0.0.1::80", "-p", "127.0.0.1::9000"];
-        let program = [IMAGE, "/pointsman", "run", "--store", &store];
+        let program = [IMAGE, "run", "--store", &store];
         let listen = ["--http", "0.0.0.0:80", "--stats", "0.0.0.0:9000"];
-        let start = ["run", "-d", "--name", &name];
+        // As root, for the engine's socket.
+        let start = [
+            "run",
+            "-d",
+            "--user",
+            "0:0",
+            "--no-healthcheck",
+            "--name",
+            &name,
+        ];
         docker(&[&start[..], &place, &ports, &program, &listen].concat());
         let container = Thing {
             kind: "container",
@@ -196,15 +204,10 @@ impl Balancer {
 
 #[test]
 fn services_of_a_real_swarm_are_served() {
-    if !real() {
-        eprintln!("!!! SKIPPED: no Docker engine answers, so Swarm was only seen with a fake one");
+    if !docker::is_here("a real Swarm") {
         return;
     }
-    image(IMAGE);
-    let _image = Thing {
-        kind: "image",
-        name: IMAGE.to_owned(),
-    };
+    docker::images(&["pointsman"]);
     let _swarm = Swarm::join();
     let name = format!("pmswarm{}", std::process::id());
     docker(&["network", "create", "-d", "overlay", "--attachable", &name]);

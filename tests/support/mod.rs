@@ -19,7 +19,6 @@ pub mod message;
 pub mod origin;
 pub mod pointsman;
 pub mod process;
-pub mod real_engine;
 pub mod relay;
 pub mod s_client;
 pub mod tls;
