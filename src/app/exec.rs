@@ -70,6 +70,12 @@ pub(super) fn exec(args: ExecArgs) -> anyhow::Result<ExitCode> {
     result
 }
 
+/// Whether programs have other uses for it than their end. After SIGTERM one that still answers is finishing what
+/// it has, however long that takes.
+fn is_survived(kind: SignalKind) -> bool {
+    kind == SignalKind::quit() || kind == SignalKind::interrupt()
+}
+
 async fn run(args: ExecArgs) -> anyhow::Result<ExitCode> {
     let (etcd, options) = etcd(&args.store, "exec")?;
     let agent = args.announce.name(own_name)?;
@@ -116,7 +122,7 @@ async fn run(args: ExecArgs) -> anyhow::Result<ExitCode> {
                         }
                         held = held.filter(|_| !is_ending);
                         member.pass(child, kind);
-                        if is_ending && announced.is_none() {
+                        if is_survived(kind) && announced.is_none() {
                             again_at = Some(Instant::now() + args.drain + SURVIVAL);
                         }
                     }
@@ -136,8 +142,8 @@ async fn run(args: ExecArgs) -> anyhow::Result<ExitCode> {
                 pass_at = None;
                 if let Some(kind) = held.take() {
                     member.pass(child, kind);
+                    again_at = is_survived(kind).then(|| Instant::now() + args.drain + SURVIVAL);
                 }
-                again_at = Some(Instant::now() + args.drain + SURVIVAL);
             }
             // It took the signal for something else than its end, as a virtual machine does with SIGQUIT.
             () = sleep_until(again_at.unwrap_or_else(Instant::now)), if again_at.is_some() && closing.is_none() => {

@@ -1,21 +1,21 @@
 //! What a change would open to everybody, though every key of it is good.
 
 use super::{Change, HTTP, Problem, TCP, all_services, text};
+use crate::config::values;
 use crate::diag::nearest;
 use crate::snapshot::Snapshot;
 
 /// Keys that lead requests to a service. Without any it takes those of every host that nobody else takes.
-const ROUTES: [&str; 6] = [
+const ROUTES: [&str; 5] = [
     "virtual_hosts",
     "virtual_host_regex",
     "virtual_path",
     "match",
-    "default",
     "redirects",
 ];
 
 /// Keys that keep somebody out.
-const ACCESS: [&str; 8] = [
+const ACCESS: [&str; 10] = [
     "allow",
     "deny",
     "basic_auth_secrets",
@@ -24,6 +24,8 @@ const ACCESS: [&str; 8] = [
     "ssl_client_ca",
     "ssl_client_verify",
     "force_ssl",
+    "custom_settings",
+    "upstream_tls",
 ];
 
 impl Change {
@@ -41,19 +43,23 @@ impl Change {
         if !has_route(after, &dir) && (has_route(before, &dir) || !is_there(before, &dir)) {
             return Err(Problem::Risky(no_route(before, &dir)));
         }
-        if !matches!(self, Self::Unlink { .. }) {
-            return Ok(());
-        }
-        let says = |tree: &Snapshot, key: &str| tree.get(&format!("{dir}/{key}")).is_some();
-        let lost = ACCESS.iter();
-        let lost: Vec<_> = lost
-            .copied()
-            .filter(|key| says(before, key) && !says(after, key))
+        // What is said of a key by name is meant.
+        let is_meant = |key: &str| match self {
+            Self::Link(link) => link.replace || link.keys.contains_key(key),
+            _ => false,
+        };
+        let value = |tree: &Snapshot, key: &str| tree.get(&format!("{dir}/{key}")).cloned();
+        let lost: Vec<_> = ACCESS
+            .into_iter()
+            .filter(|key| {
+                let said = value(before, key);
+                said.is_some() && said != value(after, key) && !is_meant(key)
+            })
             .collect();
         match lost.is_empty() {
             true => Ok(()),
             false => Err(Problem::Risky(format!(
-                "{dir} stays as others announce it, and without {} it lets in who is kept out now",
+                "{dir} stays as others announce it, and without {} as it is it lets in who is kept out now",
                 lost.join(", ")
             ))),
         }
@@ -106,6 +112,13 @@ fn has_route(tree: &Snapshot, dir: &str) -> bool {
     };
     match dir.starts_with(TCP) {
         true => says("external_port"),
-        false => ROUTES.iter().any(|key| says(key)),
+        false => ROUTES.iter().any(|key| says(key)) || takes_all(tree, dir),
     }
+}
+
+/// What is said of hosts that nobody else has is meant.
+fn takes_all(tree: &Snapshot, dir: &str) -> bool {
+    let value = |key: &str| text(tree, &format!("{dir}/{key}"));
+    let is_default = value("default").is_some_and(|value| values::boolean(value) == Ok(true));
+    is_default || value("ssl_passthrough").is_some_and(|value| value.trim() == "unknown")
 }

@@ -333,7 +333,22 @@ mod tests {
         // Open to nobody whom either would keep out.
         raw.put("services/web/deny", "10.1.0.0/16");
         let merged = announced.follow(&raw);
-        assert!(merged.get("services/web/allow").is_none());
+        let allowed = merged.get("services/web/allow");
+        assert_eq!(allowed.map(|value| &**value), Some(&b"10.0.0.0/8"[..]));
+        for (bar, how, other) in [
+            ("force_ssl", "force_ssl_code", "force_ssl_port"),
+            ("ssl_client_ca", "ssl_client_verify", "ssl_client_ca"),
+        ] {
+            let key = |word: &str| format!("services/web/{word}");
+            raw.put(format!("agents/a/{}", key(bar)), "said");
+            raw.put(format!("agents/a/{}", key(how)), "less");
+            raw.put(key(other), "written");
+            let merged = announced.follow(&raw);
+            assert!(merged.get(&key(bar)).is_some() && merged.get(&key(how)).is_none());
+            raw.remove(&format!("agents/a/{}", key(bar)));
+            raw.remove(&format!("agents/a/{}", key(how)));
+            raw.remove(&key(other));
+        }
         raw.remove("services/web/deny");
         raw.remove("services/web/virtual_hosts");
         assert_eq!(announced.follow(&raw).len(), 6);

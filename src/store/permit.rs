@@ -24,34 +24,35 @@ const ROUTES: [&str; 8] = [
 
 /// Keys by which such a service would be another one: where its requests go, and before whom it gets them.
 /// With what they begin.
-const TURNS: [&str; 6] = [
+const TURNS: [&str; 8] = [
     "custom_settings",
     "default",
     "maintenance",
     "match",
     "priority",
+    "redirects",
+    "ssl_passthrough",
     "upstream_tls",
 ];
 
-/// Keys that keep clients out, by what belongs together. Two who do not know of each other say no such thing together:
-/// one would weaken what the other says. Alone they hold wherever an agent says them: what is not taken would be
-/// open.
-const BARS: [&[&str]; 5] = [
-    &["allow", "deny"],
-    &[
-        "basic_auth_forward",
-        "basic_auth_realm",
+/// A key that keeps clients out, and those that say how. Who writes any of them beside agents says how: what an agent
+/// says of it could be less. The key itself is taken all the same: left out it would let in whom it keeps out.
+const BARS: [(&str, &[&str]); 4] = [
+    (
         "basic_auth_secrets",
-    ],
-    &["force_ssl", "force_ssl_code", "force_ssl_port"],
-    &["ssl_client_ca", "ssl_client_verify"],
-    &[
+        &["basic_auth_forward", "basic_auth_realm"],
+    ),
+    ("force_ssl", &["force_ssl_code", "force_ssl_port"]),
+    ("ssl_client_ca", &["ssl_client_verify"]),
+    (
         "upstream_tls",
-        "upstream_tls_ca",
-        "upstream_tls_certificate",
-        "upstream_tls_name",
-        "upstream_tls_verify",
-    ],
+        &[
+            "upstream_tls_ca",
+            "upstream_tls_certificate",
+            "upstream_tls_name",
+            "upstream_tls_verify",
+        ],
+    ),
 ];
 
 /// The agent and the path that a key below `agents/` says, or why it is not taken, whatever else is written.
@@ -114,12 +115,13 @@ impl<'a> Path<'a> {
 
     /// Whether others are taken or not as it is written beside agents.
     pub(super) fn is_guard(&self) -> bool {
-        ROUTES.contains(&self.key) || BARS.iter().any(|bars| bars.contains(&self.key))
+        let is_bar = |(bar, how): &(&str, &[&str])| *bar == self.key || how.contains(&self.key);
+        ROUTES.contains(&self.key) || BARS.iter().any(is_bar)
     }
 
     /// Whether it is taken or not as others are written.
     pub(super) fn is_guarded(&self) -> bool {
-        self.turns() || self.bars().is_some()
+        self.turns() || self.bar().is_some()
     }
 
     /// The key that is written beside agents, because of which it is not taken from them.
@@ -128,10 +130,11 @@ impl<'a> Path<'a> {
             true => &ROUTES,
             false => &[],
         };
-        let bars = self.bars().into_iter().flatten();
+        let (bar, how) = self.bar().unzip();
         let mut keys = routes
             .iter()
-            .chain(bars)
+            .chain(bar)
+            .chain(how.copied().into_iter().flatten())
             .map(|key| format!("{}{key}", self.dir));
         keys.find(|key| raw.get(key).is_some())
     }
@@ -140,7 +143,9 @@ impl<'a> Path<'a> {
         TURNS.iter().any(|turn| self.key.starts_with(turn))
     }
 
-    fn bars(&self) -> Option<&'static [&'static str]> {
-        BARS.iter().find(|bars| bars.contains(&self.key)).copied()
+    /// What it says more of, if it is of that kind.
+    fn bar(&self) -> Option<(&'static &'static str, &'static &'static [&'static str])> {
+        let of = BARS.iter().find(|(_, how)| how.contains(&self.key));
+        of.map(|(bar, how)| (bar, how))
     }
 }
