@@ -8,7 +8,7 @@ use std::time::Duration;
 use socket2::{Domain, Socket, Type};
 
 use support::client::Client;
-use support::origin::Origin;
+use support::origin::{Gate, Origin};
 use support::pointsman::{Pointsman, Service};
 use support::{free_port, wait_until};
 
@@ -100,6 +100,31 @@ fn a_request_that_has_a_place_keeps_it_and_those_behind_it_keep_theirs() {
         .map(|r| r.head.target().to_owned())
         .collect();
     assert_eq!(targets, ["/1", "/2"]);
+}
+
+#[test]
+fn what_was_sent_is_not_sent_again_where_nobody_wants_tries() {
+    let gate = Gate::default();
+    let shut = gate.clone();
+    let leaving = Origin::scripted(move |conn| {
+        conn.request();
+        shut.pass();
+    });
+    let new = Origin::saying("new");
+    let balancer = Pointsman::builder().start();
+    let service = Service::http("web").hosts("web.test").key("retries", "0");
+    balancer.put_service(&service.upstream(leaving.addr()));
+    wait_until("the service", || balancer.plan().dump.contains("web.test"));
+    let mut client = balancer.client();
+    client.send("DELETE /x HTTP/1.1\r\nHost: web.test\r\n\r\n");
+    leaving.wait_for(1);
+    balancer.put("services/web/upstreams/a", new.addr().to_string());
+    wait_until("the new one", || {
+        balancer.plan().dump.contains(&new.addr().to_string())
+    });
+    gate.open();
+    assert_eq!(client.response().status(), 502);
+    new.assert_saw_nothing();
 }
 
 #[test]

@@ -9,6 +9,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use tokio::sync::Semaphore;
 
 use super::Views;
 use crate::balance::{Health, Member};
@@ -90,7 +91,14 @@ const OF_UPSTREAMS: [Family<Member>; 5] = [
 
 type Family<T> = (&'static str, &'static str, &'static str, fn(&T) -> u64);
 
+/// Pages that are being written at once: one of ten thousand services is megabytes.
+static PAGES: Semaphore = Semaphore::const_new(2);
+
 pub(super) async fn metrics(State(views): State<Views>) -> Response {
+    let Ok(_page) = PAGES.try_acquire() else {
+        let retry = [(header::RETRY_AFTER, "1")];
+        return (StatusCode::SERVICE_UNAVAILABLE, retry, "busy with others\n").into_response();
+    };
     // Ten thousand services take milliseconds to write, and others wait for this thread.
     match tokio::task::spawn_blocking(move || text(&views)).await {
         Ok(text) => ([(header::CONTENT_TYPE, FORMAT)], text).into_response(),

@@ -70,9 +70,17 @@ pub(crate) async fn forward(
                 left -= 1;
                 let pinned = worker.view.pin();
                 trace.led_anew(pinned.id);
-                match pinned.plan.service(&service.unit) {
-                    Some(newer) if is_reached_alike(&service, newer) => service = newer.clone(),
-                    _ => {
+                // As the listener found it: its name or its port may be another service's by now.
+                let newer = match service.passthrough() {
+                    Some(_) => {
+                        let name = Some(known.server_name).filter(|name| !name.is_empty());
+                        pinned.plan.passthrough(name, &known)
+                    }
+                    None => pinned.plan.tcp(ends.listener.port()),
+                };
+                match newer {
+                    Some(newer) => service = newer.clone(),
+                    None => {
                         trace.routed(&service);
                         trace.stop(Cause::Upstream);
                         trace.finish();
@@ -126,12 +134,6 @@ pub(crate) async fn forward(
             sent = ended.sent, received = ended.received, "flow broken"
         );
     }
-}
-
-/// Whether clients come to both in the same way.
-fn is_reached_alike(one: &Service, other: &Service) -> bool {
-    one.tcp_port() == other.tcp_port()
-        && one.passthrough().is_some() == other.passthrough().is_some()
 }
 
 /// A connection to some upstream of a service, for this client.

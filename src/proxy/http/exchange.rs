@@ -146,6 +146,7 @@ impl Exchange<'_> {
                 Some(stream) => Ok(stream),
                 None => self.connect(index).await,
             };
+            let mut was_sent = false;
             let fault = match connected {
                 Err(NotConnected::Io(_) | NotConnected::Left) => {
                     Fault::upstream(503, "no upstream could be connected")
@@ -182,12 +183,15 @@ impl Exchange<'_> {
                             may_reuse = false;
                             continue;
                         }
+                        was_sent = sent;
                         fault
                     }
                 },
             };
             drop(in_flight);
-            if member.state.has_left() && self.may_lead_anew {
+            // What was sent is not sent again where nobody wants that.
+            let may_lead_anew = self.may_lead_anew && (!was_sent || retries > 0);
+            if may_lead_anew && member.state.has_left() {
                 self.client.trace.retried();
                 return Ok(Outcome::Outdated);
             }
