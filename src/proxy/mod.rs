@@ -5,11 +5,11 @@
 //! not know where a plan came from: no keys, no templates, no stores.
 
 mod accept_proxy;
-mod auth;
+pub(crate) mod auth;
 mod buffers;
 mod generation;
 pub mod health;
-mod http;
+pub(crate) mod http;
 pub mod http1;
 mod io;
 mod known;
