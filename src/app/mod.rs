@@ -2,6 +2,7 @@
 //! change from key to traffic.
 
 mod agent;
+mod ask;
 mod certs;
 mod change;
 pub mod cli;

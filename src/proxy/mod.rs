@@ -30,5 +30,6 @@ mod worker;
 
 pub use generation::{Generation, Published};
 pub use listen::{Bound, Protocol, bind};
+pub(crate) use tls::verify;
 pub use tls::{Termination, now_ms};
 pub use worker::{Fleet, Shared};

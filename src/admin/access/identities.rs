@@ -75,7 +75,15 @@ impl Identities {
         };
         own.check_admins()?;
         own.check_address(given.stats, none.as_deref())?;
-        warnings.extend(none.map(|none| format!("{none}: it counts as none")));
+        // One that is empty is not set, as with every variable.
+        let is_said = given
+            .password
+            .as_ref()
+            .is_some_and(|(_, text)| !text.trim().is_empty());
+        warnings.extend(
+            none.filter(|_| is_said)
+                .map(|none| format!("{none}: it counts as none")),
+        );
         if !own.is_loopback && !given.has_certificate {
             warnings.push(format!(
                 "--stats {} is not a loopback address: passwords, tokens and what is read cross the network in clear; \

@@ -168,12 +168,12 @@ pub(super) async fn judge(
             refusal.into_response()
         }
     };
-    seal(response.headers_mut());
+    keep_to_us(response.headers_mut());
     response
 }
 
 /// What keeps answers from being used by pages of others, unless a handler said it better.
-fn seal(headers: &mut HeaderMap) {
+fn keep_to_us(headers: &mut HeaderMap) {
     for (name, value) in [
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (header::X_FRAME_OPTIONS, "DENY"),
