@@ -92,14 +92,17 @@ impl IntoResponse for Refusal {
 
 /// Whoever tries passwords does not fill the log.
 #[derive(Default)]
-pub(in crate::admin) struct Refusals(Mutex<(Option<Instant>, u64)>);
+pub(in crate::admin) struct Refusals {
+    requests: Pace,
+    handshakes: Pace,
+}
 
 impl Refusals {
     pub(super) fn tell(&self, peer: Peer, refusal: &Refusal) {
         if !refusal.is_told() {
             return;
         }
-        if let Some(more) = self.turn() {
+        if let Some(more) = self.requests.turn() {
             tracing::warn!(
                 peer = %peer.0, status = refusal.status.as_u16(), since_last = more,
                 reason = refusal.error, "refused over the API"
@@ -109,13 +112,19 @@ impl Refusals {
 
     /// A handshake that came to nothing.
     pub(in crate::admin) fn tell_handshake(&self, peer: Peer, reason: &str) {
-        if let Some(more) = self.turn() {
+        if let Some(more) = self.handshakes.turn() {
             tracing::warn!(
                 peer = %peer.0, since_last = more, reason, "handshake failed at the listener of --stats"
             );
         }
     }
+}
 
+/// When the last line was, and how many were not told since.
+#[derive(Default)]
+struct Pace(Mutex<(Option<Instant>, u64)>);
+
+impl Pace {
     /// How many were not told since the last one, if it is time for a line.
     fn turn(&self) -> Option<u64> {
         let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
