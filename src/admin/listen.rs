@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
@@ -49,6 +49,10 @@ const STUCK: Duration = Duration::from_secs(10);
 
 /// From the head of a request to the head of its answer. More than a change may take that is waited for.
 const ANSWER: Duration = Duration::from_secs(100);
+
+/// For all requests of one connection: passwords change, and certificates that were shown end. Who asks on begins anew;
+/// a stream that goes on is cut [`ANSWER`] later.
+const LIFE: Duration = Duration::from_secs(600);
 
 /// What is read of a request before its head has to be over.
 const MAX_HEAD: usize = 64 * 1024;
@@ -170,13 +174,17 @@ where
             }
         }
     });
-    // How it ends is the client's business.
-    let _ = http1::Builder::new()
+    let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD)
         .max_buf_size(MAX_HEAD)
-        .serve_connection(TokioIo::new(stream), service)
-        .await;
+        .serve_connection(TokioIo::new(stream), service);
+    let mut connection = pin!(connection);
+    // How it ends is the client's business.
+    if timeout(LIFE, connection.as_mut()).await.is_err() {
+        connection.as_mut().graceful_shutdown();
+        let _ = timeout(ANSWER, connection).await;
+    }
 }
 
 fn too_long() -> Response {

@@ -166,8 +166,6 @@ pub struct RunArgs {
 
     #[command(flatten)]
     pub listen: ListenArgs,
-    #[command(flatten)]
-    pub access: AccessArgs,
     /// The address on which TCP services open their ports
     #[arg(
         long,
@@ -197,6 +195,8 @@ pub struct RunArgs {
     /// 503.http
     #[arg(long, env = "LB_ERROR_PAGES", value_name = "DIR")]
     pub error_pages: Option<PathBuf>,
+    #[command(flatten)]
+    pub access: AccessArgs,
 }
 
 #[derive(Debug, Args)]
@@ -255,7 +255,7 @@ pub struct ListenArgs {
 /// Who may see and change what at the listener of `--stats`. The password of user `stats` is in the environment too,
 /// which has no flag: other users see command lines.
 #[derive(Debug, Args)]
-#[command(next_help_heading = "Who may what at --stats")]
+#[command(next_help_heading = "Access")]
 pub struct AccessArgs {
     /// A file with the password of user stats, who may read; a key settings/stats_password goes over it [default:
     /// what LB_STATS_PASSWORD or STATS_PASSWORD says]

@@ -16,7 +16,7 @@ use super::info;
 use super::pages;
 use super::proxy_protocol;
 use super::service::{CONNECTIONS, MAX_QUEUE, RETRIES};
-use super::stats_password::StatsPassword;
+use super::stats_password::stats_password;
 use super::unit::{Balancer, Timeouts, UnknownName};
 use super::values::{self, Problem};
 use crate::names::CertificateName;
@@ -183,7 +183,7 @@ pub(super) fn balancer(fields: &mut Fields<'_>, defaults: &Balancer) -> Balancer
                 .unwrap_or(defaults.ssl_ticket_lifetime)
         },
         dns: dns::settings(fields, &defaults.dns),
-        stats_password: fields.read("stats_password", StatsPassword::read),
+        stats_password: stats_password(fields),
     }
 }
 

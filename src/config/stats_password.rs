@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::auth::{User, plain_secret};
+use super::fields::Fields;
 use super::values::Problem;
 
 /// Kontena's habit.
@@ -11,6 +12,12 @@ pub const STATS_USER: &str = "stats";
 
 /// What Kontena's load balancer had where nobody said anything: everybody knows it.
 const DEFAULT: &str = "secret";
+
+const NAME: &str = "stats_password";
+const HELP: &str = "choose one of your own; openssl rand -hex 16 makes one";
+
+/// A shorter one is worth telling.
+const SHORT: usize = 8;
 
 /// Equal if the passwords are.
 #[derive(Clone, PartialEq)]
@@ -26,7 +33,6 @@ impl fmt::Debug for StatsPassword {
 impl StatsPassword {
     /// One that may be in force. What is wrong never shows what was written.
     pub fn read(text: &str) -> Result<Self, Problem> {
-        const HELP: &str = "choose one of your own; openssl rand -hex 16 makes one";
         match text {
             "" => return Err(Problem::new("is empty", HELP)),
             DEFAULT => {
@@ -39,6 +45,11 @@ impl StatsPassword {
         Ok(Self(Arc::new(User::new(STATS_USER, secret, text))))
     }
 
+    /// What is odd about one that may be in force, to follow what it is called.
+    pub fn weakness(text: &str) -> Option<String> {
+        (text.len() < SHORT).then(|| format!("has fewer than {SHORT} bytes, and is quick to guess"))
+    }
+
     /// Whether whoever wrote this has not chosen any.
     pub fn is_none(text: &str) -> bool {
         ["", DEFAULT].contains(&text)
@@ -47,6 +58,19 @@ impl StatsPassword {
     pub fn user(&self) -> &Arc<User> {
         &self.0
     }
+}
+
+/// `None`: the flags say it.
+pub(super) fn stats_password(fields: &mut Fields<'_>) -> Option<StatsPassword> {
+    let password = fields.read(NAME, StatsPassword::read)?;
+    let weakness = fields
+        .text(NAME)
+        .and_then(|text| StatsPassword::weakness(text.text));
+    if let Some(weakness) = weakness {
+        let message = format!("{NAME} {weakness}");
+        fields.warn("weak-password", NAME, message, HELP);
+    }
+    Some(password)
 }
 
 #[cfg(test)]

@@ -51,7 +51,7 @@ impl Identities {
     /// With what is odd about it, or what is to be done before anything can start.
     pub fn open(given: &Given) -> Result<(Self, Vec<String>), String> {
         let mut warnings = Vec::new();
-        let (password, none) = password(given)?;
+        let (password, none) = password(given, &mut warnings)?;
         let users = given.users.as_deref();
         let users = users.map(|file| Kept::open("--stats-users", file, users_of));
         let mut token = |flag, file: Option<&Path>, role| {
@@ -208,7 +208,10 @@ impl Identities {
 }
 
 /// The one that the flags say, or that there is none and why not.
-fn password(given: &Given) -> Result<(Password, Option<String>), String> {
+fn password(
+    given: &Given,
+    warnings: &mut Vec<String>,
+) -> Result<(Password, Option<String>), String> {
     if let Some(file) = &given.password_file {
         let kept = Kept::open("--stats-password-file", file, password_of)?;
         return Ok((Password::In(kept), None));
@@ -217,7 +220,11 @@ fn password(given: &Given) -> Result<(Password, Option<String>), String> {
         return Ok((Password::None, None));
     };
     match StatsPassword::read(text.trim()) {
-        Ok(password) => Ok((Password::Of(password), None)),
+        Ok(password) => {
+            let weakness = StatsPassword::weakness(text.trim());
+            warnings.extend(weakness.map(|weakness| format!("{name} {weakness}")));
+            Ok((Password::Of(password), None))
+        }
         Err(problem) if StatsPassword::is_none(text.trim()) => {
             Ok((Password::None, Some(format!("{name} {}", problem.message))))
         }
