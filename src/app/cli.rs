@@ -80,7 +80,7 @@ pub(super) fn unless_empty(arg: Arg) -> Arg {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Watch the keys and forward traffic
-    Run(RunArgs),
+    Run(Box<RunArgs>),
     /// Announce the containers of this host in etcd, for balancers anywhere
     Agent(AgentArgs),
     /// Run a program and announce it in etcd while it answers

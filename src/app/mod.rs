@@ -33,7 +33,7 @@ pub fn main() -> ExitCode {
         return ExitCode::from(2);
     }
     let result = match cli.command {
-        Command::Run(args) => run::run(args),
+        Command::Run(args) => run::run(*args),
         Command::Agent(args) => agent::agent(args),
         Command::Exec(args) => exec::exec(args),
         Command::Check(args) => look::check(&args),

@@ -17,6 +17,7 @@ mod refusals;
 mod token;
 mod who;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::Extension;
@@ -52,6 +53,8 @@ pub struct Access {
     pub role: Role,
     /// How the one who asks is called; `None`: by no name.
     pub user: Option<Arc<str>>,
+    /// Where he asks from.
+    pub peer: SocketAddr,
 }
 
 /// The way in.
@@ -90,7 +93,7 @@ impl Guard {
         headers: &HeaderMap,
     ) -> Result<Access, Refusal> {
         let needed = match need::need(method, path) {
-            Need::Nothing => return Ok(Access::nobody()),
+            Need::Nothing => return Ok(Access::unnamed(Role::Nobody, peer)),
             Need::Role(role) => role,
         };
         let is_change = needed == Role::Admin;
@@ -107,7 +110,7 @@ impl Guard {
                     "nothing can be changed here, since nobody has role admin: start the node with --api-token-file \
                      FILE, a file with a token of at least 16 characters, and send it as Authorization: Bearer TOKEN",
                 )),
-                _ if self.identities.is_loopback() => Ok(Access::reader()),
+                _ if self.identities.is_loopback() => Ok(Access::unnamed(Role::Read, peer)),
                 _ => Err(Refusal::forbidden(
                     "nobody may read here: the node listens beyond loopback and names nobody",
                 )),
@@ -128,17 +131,11 @@ impl Guard {
 }
 
 impl Access {
-    fn nobody() -> Self {
+    fn unnamed(role: Role, peer: Peer) -> Self {
         Self {
-            role: Role::Nobody,
+            role,
             user: None,
-        }
-    }
-
-    fn reader() -> Self {
-        Self {
-            role: Role::Read,
-            user: None,
+            peer: peer.0,
         }
     }
 

@@ -51,7 +51,11 @@ impl Guard {
                 .as_deref()
                 .map_or(Role::Read, |user| self.identities.role(user));
             return Ok(Who {
-                access: Access { role, user },
+                access: Access {
+                    role,
+                    user,
+                    peer: peer.0,
+                },
                 is_told_by_browser: true,
             });
         }
@@ -62,7 +66,7 @@ impl Guard {
             let role = self.identities.role_of_token(token);
             return match role {
                 Ok(Some(role)) => Ok(Who {
-                    access: Access { role, user: None },
+                    access: Access::unnamed(role, peer),
                     is_told_by_browser: false,
                 }),
                 Ok(None) => Err(ways.refuse(
@@ -79,6 +83,7 @@ impl Guard {
                 let access = Access {
                     role: self.identities.role(&user),
                     user: Some(user),
+                    peer: peer.0,
                 };
                 Ok(Who {
                     access,

@@ -9,7 +9,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::access::Access;
-use super::listen::Peer;
 use axum::Extension;
 use axum::Router;
 use axum::body::Body;
@@ -116,7 +115,6 @@ async fn list(State(views): State<Views>, Extension(access): Extension<Access>) 
 async fn service(
     State(views): State<Views>,
     Named(name): Named<String>,
-    Extension(peer): Extension<Peer>,
     Extension(access): Extension<Access>,
     asked: Asked,
     method: Method,
@@ -131,13 +129,13 @@ async fn service(
             let form: Form = body::json(&headers, body).await?;
             let is_all = method == Method::PUT;
             let change = linked(called(&name, &wishes)?, form, is_all)?;
-            make(api, (peer, &access), change, wishes).await
+            make(api, &access, change, wishes).await
         }
         Method::DELETE => {
             let service = called(&name, &wishes)?;
             let upstreams = Vec::new();
             let change = Change::Unlink { service, upstreams };
-            make(api, (peer, &access), change, wishes).await
+            make(api, &access, change, wishes).await
         }
         _ => Err(Refusal::new(
             StatusCode::METHOD_NOT_ALLOWED,
@@ -174,7 +172,6 @@ async fn one(api: &Api, access: &Access, name: &str) -> Answered {
 async fn upstream(
     State(views): State<Views>,
     Named((name, upstream)): Named<(String, String)>,
-    Extension(peer): Extension<Peer>,
     Extension(access): Extension<Access>,
     asked: Asked,
     method: Method,
@@ -200,13 +197,12 @@ async fn upstream(
             upstreams: vec![upstream],
         },
     };
-    make(api, (peer, &access), change, wishes).await
+    make(api, &access, change, wishes).await
 }
 
 async fn drain(
     State(views): State<Views>,
     Named((name, upstream)): Named<(String, String)>,
-    Extension(peer): Extension<Peer>,
     Extension(access): Extension<Access>,
     asked: Asked,
     method: Method,
@@ -218,13 +214,12 @@ async fn drain(
         Method::PUT => Change::Drain(which),
         _ => Change::Undrain(which),
     };
-    make(api, (peer, &access), change, wishes).await
+    make(api, &access, change, wishes).await
 }
 
 async fn certificate(
     State(views): State<Views>,
     Named(name): Named<String>,
-    Extension(peer): Extension<Peer>,
     Extension(access): Extension<Access>,
     asked: Asked,
     method: Method,
@@ -239,7 +234,7 @@ async fn certificate(
         },
         _ => Change::RemoveCertificate { name },
     };
-    make(api, (peer, &access), change, wishes).await
+    make(api, &access, change, wishes).await
 }
 
 fn read(asked: Asked) -> Result<Wishes, Refusal> {
@@ -298,12 +293,7 @@ fn linked(service: String, form: Form, is_all: bool) -> Result<Change, Refusal> 
     }))
 }
 
-async fn make(
-    api: &Api,
-    (peer, access): (Peer, &Access),
-    change: Change,
-    wishes: Wishes,
-) -> Answered {
+async fn make(api: &Api, access: &Access, change: Change, wishes: Wishes) -> Answered {
     let limit = match &wishes.wait {
         None => None,
         Some(text) => match values::duration(text) {
@@ -318,14 +308,14 @@ async fn make(
         force: wishes.force,
         seal: wishes.seal,
     };
-    let (control, user) = (api.control.clone(), access.user.clone());
+    let (control, access) = (api.control.clone(), access.clone());
     // A client that goes away in the middle stops nothing.
     let made = tokio::spawn(async move {
         let what = change.to_string();
         let made = control.make(change, how).await;
         if let Ok(done) = &made {
             tracing::info!(
-                peer = %peer.0, user = user.as_deref(), change = what, revision = done.revision, changed = done.changed,
+                peer = %access.peer, user = access.user.as_deref(), change = what, revision = done.revision, changed = done.changed,
                 force = how.force, "keys written over the API"
             );
         }
