@@ -781,6 +781,7 @@ const WRONG: &[(&str, &str)] = &[
     ("ready_uri", "ready"),
     ("stats_uri", "stats"),
     ("stats_auth", "nobody"),
+    ("stats_password", "secret"),
     ("acme/a b", "x"),
     ("access_log_format", "yaml"),
     ("access_log_sample", "150%"),

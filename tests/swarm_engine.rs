@@ -131,7 +131,10 @@ fn running(service: &str) -> Vec<String> {
 fn get(at: SocketAddr, host: &str, path: &str) -> Option<(u16, String)> {
     let mut stream = TcpStream::connect(at).ok()?;
     stream.set_read_timeout(Some(PATIENCE)).ok()?;
-    let request = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+    // stats:of-the-town, for those who ask.
+    let who = "Authorization: Basic c3RhdHM6b2YtdGhlLXRvd24=";
+    let request =
+        format!("GET {path} HTTP/1.1\r\nHost: {host}\r\n{who}\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).ok()?;
     let mut bytes = Vec::new();
     stream.read_to_end(&mut bytes).ok()?;
@@ -161,6 +164,8 @@ impl Balancer {
             "--user",
             "0:0",
             "--no-healthcheck",
+            "--env",
+            "STATS_PASSWORD=of-the-town",
             "--name",
             &name,
         ];

@@ -1,22 +1,25 @@
 //! The operator's listener: `/live`, `/ready`, `/metrics`, `/v1/status`, `/v1/plan`, and the [`api`] of the keys. What runs is
 //! read here and never changed: a change goes to the store, and comes back as it does to every node.
 
+pub mod access;
 pub mod api;
 mod history;
 mod listen;
 mod metrics;
 mod sampler;
+mod tls;
 mod views;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use axum::Router;
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{StatusCode, header};
+use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::get;
-use axum::{Extension, Router};
 use serde::Serialize;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -30,8 +33,11 @@ use crate::status::generations::Generations;
 use crate::status::{NodeStatus, Phase};
 use crate::store::{Monitor, StatusBoard, StoreHealth};
 
+use access::Guard;
 use sampler::Sampler;
 use views::{Glance, Nodes, Seats};
+
+pub use tls::Tls;
 
 /// What the listener shows.
 #[derive(Clone)]
@@ -76,9 +82,18 @@ impl Views {
 
 const PLACES: &str = "there are /live, /ready, /metrics and what docs/api.md lists below /v1/\n";
 
+/// How often files of passwords and certificates are looked at.
+const LOOK: Duration = Duration::from_secs(2);
+
 /// Serves until the task is dropped.
-pub async fn serve(listener: TcpListener, views: Views) -> std::io::Result<()> {
+pub async fn serve(
+    listener: TcpListener,
+    views: Views,
+    guard: Arc<Guard>,
+    tls: Option<Tls>,
+) -> std::io::Result<()> {
     let _sampler = AbortOnDropHandle::new(tokio::spawn(views.sampler.clone().run()));
+    let tls = tls.map(Arc::new);
     let router = Router::new()
         .route("/live", get(async || "live\n"))
         .route("/ready", get(ready))
@@ -88,9 +103,30 @@ pub async fn serve(listener: TcpListener, views: Views) -> std::io::Result<()> {
         .merge(api::router())
         .merge(views::router())
         .fallback(async || (StatusCode::NOT_FOUND, PLACES))
-        .with_state(views);
-    listen::serve(listener, router).await;
+        .with_state(views)
+        .layer(from_fn_with_state(guard.clone(), access::judge));
+    tokio::select! {
+        () = listen::serve(listener, router, tls.clone(), guard.clone()) => {}
+        () = follow_files(&guard, tls.as_ref()) => {}
+    }
     Ok(())
+}
+
+async fn follow_files(guard: &Guard, tls: Option<&Arc<Tls>>) {
+    let mut ticks = tokio::time::interval(LOOK);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        let (identities, tls) = (guard.identities().clone(), tls.cloned());
+        // A file system that hangs holds up nobody but the next look.
+        let looked = tokio::task::spawn_blocking(move || {
+            identities.look_again();
+            if let Some(tls) = tls {
+                tls.look_again();
+            }
+        });
+        let _ = looked.await;
+    }
 }
 
 /// A free-standing bind, so that a taken port is told at the start.
@@ -175,14 +211,7 @@ async fn status(State(views): State<Views>) -> Json<StatusView> {
 
 /// The compiled tables as they run, in the form that `pointsman plan` prints: what differs between the
 /// two is refused here, or was not seen yet.
-async fn plan(
-    State(views): State<Views>,
-    Extension(peer): Extension<listen::Peer>,
-    headers: HeaderMap,
-) -> Response {
-    if let Err(refusal) = api::guard::may_look(&views.api, &headers, peer) {
-        return refusal.into_response();
-    }
+async fn plan(State(views): State<Views>) -> Response {
     let generation = views.shared.published.current();
     let numbers = [
         ("x-generation", generation.id.to_string()),

@@ -80,7 +80,7 @@ pub(super) fn unless_empty(arg: Arg) -> Arg {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Watch the keys and forward traffic
-    Run(RunArgs),
+    Run(Box<RunArgs>),
     /// Announce the containers of this host in etcd, for balancers anywhere
     Agent(AgentArgs),
     /// Run a program and announce it in etcd while it answers
@@ -118,7 +118,7 @@ pub enum Command {
     Wait(WaitArgs),
     /// Ask the node of this machine whether it is ready; exit 1 if it is not: for health checks of containers
     Ready {
-        /// Where its /ready is
+        /// Where its /ready is; by TLS where that is spoken
         #[arg(long, env = "LB_STATS", value_name = "ADDR:PORT", default_value_t = STATS, value_parser = address)]
         stats: SocketAddr,
     },
@@ -195,10 +195,6 @@ pub struct RunArgs {
     /// The name of this node, unique among the nodes of one balancer [default: the host's name]
     #[arg(long, env = "LB_NODE", value_name = "NAME")]
     pub node: Option<String>,
-    /// A file with the token, of at least 16 characters, of those who may change keys at --stats; nobody may
-    /// without it
-    #[arg(long, env = "LB_API_TOKEN_FILE", value_name = "FILE")]
-    pub api_token_file: Option<PathBuf>,
     /// Threads that forward traffic [default: one per CPU]
     #[arg(long, env = "LB_WORKERS", value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub workers: Option<u16>,
@@ -206,6 +202,8 @@ pub struct RunArgs {
     /// 503.http
     #[arg(long, env = "LB_ERROR_PAGES", value_name = "DIR")]
     pub error_pages: Option<PathBuf>,
+    #[command(flatten)]
+    pub access: AccessArgs,
 }
 
 #[derive(Debug, Args)]
@@ -249,7 +247,8 @@ pub struct ListenArgs {
         value_parser = address_or_none
     )]
     pub https: Vec<Option<SocketAddr>>,
-    /// Where /live, /ready, /v1/status and /v1/plan are served
+    /// Where operators see and change what runs: /live, /ready, /metrics, /v1/... Beyond loopback somebody has to be
+    /// named who may
     #[arg(
         long,
         env = "LB_STATS",
@@ -258,6 +257,45 @@ pub struct ListenArgs {
         value_parser = address
     )]
     pub stats: SocketAddr,
+}
+
+/// Who may see and change what at the listener of `--stats`. The password of user `stats` is in the environment too,
+/// which has no flag: other users see command lines.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Access")]
+pub struct AccessArgs {
+    /// A file with the password of user stats, who may read; a key settings/stats_password goes over it [default:
+    /// what LB_STATS_PASSWORD or STATS_PASSWORD says]
+    #[arg(long, env = "LB_STATS_PASSWORD_FILE", value_name = "FILE")]
+    pub stats_password_file: Option<PathBuf>,
+    /// A file with more users, NAME:HASH on each line as htpasswd -nB prints it; they may read
+    #[arg(long, env = "LB_STATS_USERS", value_name = "FILE")]
+    pub stats_users: Option<PathBuf>,
+    /// Those of them who may change keys too, and of those whom certificates name; with commas between them
+    #[arg(
+        long,
+        env = "LB_STATS_ADMINS",
+        value_name = "NAMES",
+        value_delimiter = ','
+    )]
+    pub stats_admins: Vec<String>,
+    /// A file with a token, of at least 16 characters, of those who may change keys
+    #[arg(long, env = "LB_API_TOKEN_FILE", value_name = "FILE")]
+    pub api_token_file: Option<PathBuf>,
+    /// A file with a token of those who may read
+    #[arg(long, env = "LB_API_READ_TOKEN_FILE", value_name = "FILE")]
+    pub api_read_token_file: Option<PathBuf>,
+    /// A PEM bundle of certificate, chain and key: TLS is spoken at --stats then; watched
+    #[arg(long, env = "LB_STATS_CERTIFICATE", value_name = "FILE")]
+    pub stats_certificate: Option<PathBuf>,
+    /// Authorities, PEM: clients with a certificate of theirs may read; watched
+    #[arg(
+        long,
+        env = "LB_STATS_CLIENT_CA",
+        value_name = "FILE",
+        requires = "stats_certificate"
+    )]
+    pub stats_client_ca: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

@@ -1,4 +1,5 @@
-//! Certificates that the environment holds, as Kontena's load balancer was given them.
+//! What the environment holds beside flags, as Kontena's load balancer was given it: certificates, and the password of
+//! its statistics.
 
 use std::ffi::OsString;
 
@@ -13,6 +14,21 @@ const ONE: &str = "SSL_CERT_";
 
 /// Other programs' words, and libraries': files with authorities.
 const FOREIGN: [&str; 2] = ["SSL_CERT_FILE", "SSL_CERT_DIR"];
+
+/// The password of user `stats`: our name before Kontena's.
+const STATS_PASSWORD: [&str; 2] = ["LB_STATS_PASSWORD", "STATS_PASSWORD"];
+
+/// The variable that says the password of user `stats`, and what it says. An empty one is not set, but where no other
+/// says more, it is worth telling.
+pub(super) fn stats_password() -> Option<(&'static str, String)> {
+    let set = STATS_PASSWORD.into_iter().filter_map(|name| {
+        let value = std::env::var_os(name)?;
+        Some((name, value.to_string_lossy().into_owned()))
+    });
+    let all: Vec<_> = set.collect();
+    let full = all.iter().find(|(_, value)| !value.trim().is_empty());
+    full.or(all.first()).cloned()
+}
 
 /// Keys for them, if there are any. An empty variable is not set.
 pub(super) fn certificates(

@@ -2,6 +2,7 @@
 //! change from key to traffic.
 
 mod agent;
+mod ask;
 mod certs;
 mod change;
 pub mod cli;
@@ -33,7 +34,7 @@ pub fn main() -> ExitCode {
         return ExitCode::from(2);
     }
     let result = match cli.command {
-        Command::Run(args) => run::run(args),
+        Command::Run(args) => run::run(*args),
         Command::Agent(args) => agent::agent(args),
         Command::Exec(args) => exec::exec(args),
         Command::Check(args) => look::check(&args),

@@ -15,13 +15,14 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::accesslog::Logs;
 use crate::admin;
-use crate::admin::api::{Api, Token};
+use crate::admin::access::{Given, Guard, Identities};
+use crate::admin::api::Api;
 use crate::app::change::Changer;
 use crate::app::cli::RunArgs;
 use crate::app::lastgood::{LastGood, Saved};
 use crate::app::pipeline::{Outlets, Pipeline};
 use crate::app::settings::HttpsAt;
-use crate::app::{cli, logging, seal, settings, tickets};
+use crate::app::{cli, environment, logging, seal, settings, tickets};
 use crate::apply::accept::Court;
 use crate::apply::{Applier, Https, unbound_help};
 use crate::diag::Diagnostic;
@@ -82,6 +83,7 @@ async fn run_until_signal(args: RunArgs) -> anyhow::Result<ExitCode> {
         tracing::warn!(reason, "flag accepted, but");
     }
     let api = api(&args)?;
+    let (identities, admin_tls) = identities(&args)?;
     let pages = settings::pages(args.error_pages.as_deref())?;
     let node = node_name(&args)?;
     let workers = match args.workers {
@@ -186,6 +188,7 @@ async fn run_until_signal(args: RunArgs) -> anyhow::Result<ExitCode> {
     };
     let _keeper = AbortOnDropHandle::new(tokio::spawn(keeper.run()));
     let mut store = store::open(all, store_options);
+    let guard = Guard::new(Arc::new(identities), shared.clone())?;
     let sources = admin::Sources {
         status: status_seen.clone(),
         shared,
@@ -194,7 +197,7 @@ async fn run_until_signal(args: RunArgs) -> anyhow::Result<ExitCode> {
         board: read_board,
     };
     let views = admin::Views::new(sources, api);
-    let admin = tokio::spawn(admin::serve(stats, views));
+    let admin = tokio::spawn(admin::serve(stats, views, guard, admin_tls));
 
     let mut watcher = TemplateWatch::new(args.template.templates.clone(), templates);
     let mut key_file = seal::KeyFile::new(args.own.seal_key_file.clone(), seal_keys);
@@ -292,18 +295,8 @@ fn yield_to_workers() {
     let _ = rustix::process::setpriority_process(None, CONTROL_NICENESS);
 }
 
-/// What the admin listener may change: keys, for who has the token.
+/// What the admin listener changes: keys.
 fn api(args: &RunArgs) -> anyhow::Result<Api> {
-    let token = match &args.api_token_file {
-        Some(file) => {
-            let (token, warning) = Token::open(file).map_err(anyhow::Error::msg)?;
-            if let Some(reason) = warning {
-                tracing::warn!(reason, "flag accepted, but");
-            }
-            Some(Arc::new(token))
-        }
-        None => None,
-    };
     let changer = Changer::new(
         &args.store,
         &args.own,
@@ -311,15 +304,35 @@ fn api(args: &RunArgs) -> anyhow::Result<Api> {
         &args.settings,
         &args.listen,
     )?;
-    let stats = args.listen.stats;
-    if token.is_some() && !stats.ip().is_loopback() {
-        let reason = format!(
-            "--stats {stats} is not a loopback address: the token of --api-token-file and what the API lists cross the \
-             network in clear; keep it to a network of your own, or to 127.0.0.1 behind a tunnel"
-        );
+    Ok(Api::new(Arc::new(changer)))
+}
+
+/// Who may come in there, and how handshakes go.
+fn identities(args: &RunArgs) -> anyhow::Result<(Identities, Option<admin::Tls>)> {
+    let access = &args.access;
+    let given = Given {
+        stats: args.listen.stats,
+        password_file: access.stats_password_file.clone(),
+        password: environment::stats_password(),
+        users: access.stats_users.clone(),
+        admins: access.stats_admins.clone(),
+        token: access.api_token_file.clone(),
+        read_token: access.api_read_token_file.clone(),
+        has_certificate: access.stats_certificate.is_some(),
+        has_client_ca: access.stats_client_ca.is_some(),
+    };
+    let tls = access.stats_certificate.as_deref().map(|certificate| {
+        admin::Tls::open(certificate, access.stats_client_ca.as_deref()).map_err(anyhow::Error::msg)
+    });
+    let (identities, mut warnings) = Identities::open(&given).map_err(anyhow::Error::msg)?;
+    let tls = tls.transpose()?.map(|(tls, more)| {
+        warnings.extend(more);
+        tls
+    });
+    for reason in warnings {
         tracing::warn!(reason, "flag accepted, but");
     }
-    Ok(Api::new(Arc::new(changer), token))
+    Ok((identities, tls))
 }
 
 fn bind_all(flag: &str, addresses: &[SocketAddr], workers: usize) -> anyhow::Result<Vec<Bound>> {

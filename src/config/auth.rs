@@ -5,6 +5,7 @@
 //! whatever is wrong here refuses it. No message shows a password or a hash, nor a word that could be
 //! one because its line is not what it should be.
 
+mod htpasswd;
 #[cfg(test)]
 mod tests;
 mod userlist;
@@ -19,6 +20,7 @@ use super::unit::Mode;
 use super::values::{self, Problem};
 use crate::names::ServiceName;
 use crate::password::Secret;
+pub(super) use userlist::plain_secret;
 use userlist::{Entry, LINES, entry};
 
 const SECRETS: &str = "basic_auth_secrets";
@@ -84,7 +86,7 @@ impl fmt::Debug for Users {
 
 impl User {
     /// `written` is the hash or the password as it stands in the line.
-    fn new(name: &str, secret: Secret, written: &str) -> Self {
+    pub(super) fn new(name: &str, secret: Secret, written: &str) -> Self {
         let mut context = Context::new(&SHA256);
         // No name has a line break: the three cannot flow into each other.
         for part in [

@@ -16,6 +16,7 @@ use super::info;
 use super::pages;
 use super::proxy_protocol;
 use super::service::{CONNECTIONS, MAX_QUEUE, RETRIES};
+use super::stats_password::stats_password;
 use super::unit::{Balancer, Timeouts, UnknownName};
 use super::values::{self, Problem};
 use crate::names::CertificateName;
@@ -45,6 +46,7 @@ pub const BALANCER_FIELDS: &[&str] = &[
     "ready_uri",
     "stats_uri",
     "stats_auth",
+    "stats_password",
     "force_ssl",
     "force_ssl_port",
     "force_ssl_code",
@@ -181,6 +183,7 @@ pub(super) fn balancer(fields: &mut Fields<'_>, defaults: &Balancer) -> Balancer
                 .unwrap_or(defaults.ssl_ticket_lifetime)
         },
         dns: dns::settings(fields, &defaults.dns),
+        stats_password: stats_password(fields),
     }
 }
 

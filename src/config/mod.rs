@@ -33,6 +33,7 @@ mod redirects;
 mod routes;
 mod secure;
 mod service;
+mod stats_password;
 mod sticky;
 #[cfg(test)]
 mod tests;
@@ -56,6 +57,7 @@ pub use pages::{ErrorPage, ErrorPages, PAGE_STATUSES};
 pub use redirects::Redirects;
 pub use secure::{ForceCode, Hsts, Secure};
 pub use service::SERVICE_FIELDS;
+pub use stats_password::{STATS_USER, StatsPassword};
 pub use sticky::{CookieMode, CookieValue, Sticky, StickyCookie, directive};
 pub use unit::*;
 pub use upstream::upstream as read_upstream;

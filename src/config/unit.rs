@@ -23,6 +23,7 @@ pub use super::host_regex::HostRegex;
 use super::pages::ErrorPages;
 use super::redirects::Redirects;
 use super::secure::Secure;
+use super::stats_password::StatsPassword;
 use super::sticky::Sticky;
 use super::upstream_tls::UpstreamTls;
 use crate::accesslog;
@@ -400,6 +401,8 @@ pub struct Balancer {
     pub ssl_ticket_lifetime: Option<Duration>,
     /// `dns_servers`, `dns_interval`, `dns_timeout`: how names of upstreams are resolved.
     pub dns: dns::Settings,
+    /// `stats_password`: of user `stats` at the operator's listener. `None`: what the flags say.
+    pub stats_password: Option<StatsPassword>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -520,6 +523,7 @@ impl Default for Balancer {
             ssl_ciphers: Suites::strict(),
             ssl_min_version: MinVersion::default(),
             dns: dns::Settings::default(),
+            stats_password: None,
         }
     }
 }

@@ -173,6 +173,9 @@ impl Plan {
             text.insert("accept_proxy", nets.join(","));
         }
         front_text(b, &mut text);
+        if let Some(password) = &b.stats_password {
+            text.insert("stats_password", format!("{password:?}"));
+        }
         let log = &b.access_log;
         if let Some(target) = &log.target {
             text.insert("access_log", target.to_string());

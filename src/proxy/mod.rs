@@ -5,11 +5,11 @@
 //! not know where a plan came from: no keys, no templates, no stores.
 
 mod accept_proxy;
-mod auth;
+pub(crate) mod auth;
 mod buffers;
 mod generation;
 pub mod health;
-mod http;
+pub(crate) mod http;
 pub mod http1;
 mod io;
 mod known;
@@ -30,5 +30,6 @@ mod worker;
 
 pub use generation::{Generation, Published};
 pub use listen::{Bound, Protocol, bind};
+pub(crate) use tls::verify;
 pub use tls::{Termination, now_ms};
 pub use worker::{Fleet, Listening, Shared};

@@ -12,6 +12,7 @@ use rustls::server::danger::ClientCertVerifier;
 use rustls::{CertificateError, DistinguishedName};
 use rustls_pki_types::{CertificateDer, UnixTime};
 use x509_parser::certificate::X509Certificate;
+use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::FromDer;
 use x509_parser::x509::{AttributeTypeAndValue, X509Name};
 
@@ -174,6 +175,30 @@ impl Identity {
             certificate: format!(":{}:", BASE64_STANDARD.encode(leaf)),
         })
     }
+}
+
+/// How a client's certificate calls it: the common name, else the first name of DNS or e-mail. `None`: by no name, or by
+/// one that cannot be shown.
+pub fn client_name(leaf: &CertificateDer<'_>) -> Option<String> {
+    let (_, parsed) = X509Certificate::from_der(leaf).ok()?;
+    let common_name = parsed.subject().iter_common_name().last();
+    let common_name = common_name.and_then(|pair| pair.as_str().ok());
+    let alternative = || {
+        let names = parsed.subject_alternative_name().ok()??;
+        names
+            .value
+            .general_names
+            .iter()
+            .find_map(|name| match name {
+                GeneralName::DNSName(name) | GeneralName::RFC822Name(name) => Some(*name),
+                _ => None,
+            })
+    };
+    let name = common_name
+        .filter(|name| !name.is_empty())
+        .or_else(alternative)?;
+    let is_fit = name.len() <= 255 && !name.chars().any(char::is_control);
+    is_fit.then(|| name.to_owned())
 }
 
 /// The last part first, as RFC 4514 (2.1) has it.

@@ -26,7 +26,7 @@ mod trial;
 pub use authorities::{Authorities, Authority};
 pub use bundles::bundles;
 pub use certificate::{Certificate, End, Validity, time_text};
-pub use clients::{Clients, Identity};
+pub use clients::{Clients, Identity, client_name};
 pub use key::{Curve, KeyType};
 pub use trial::verify_signature;
 

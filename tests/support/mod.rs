@@ -44,7 +44,7 @@ pub fn command() -> std::process::Command {
     let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_pointsman"));
     for (name, _) in std::env::vars_os() {
         let name_text = name.to_string_lossy();
-        if ["LB_", "SSL_CERT"]
+        if ["LB_", "SSL_CERT", "STATS_PASSWORD"]
             .iter()
             .any(|word| name_text.starts_with(word))
         {

@@ -1,16 +1,14 @@
-//! The keys over HTTP: services, their upstreams and certificates, read by everybody who may look, written by who
-//! has the token. `docs/api.md` lists it.
+//! The keys over HTTP: services, their upstreams and certificates, read by role `read`, written by role `admin`, which
+//! [`access`](super::access) sees to. `docs/api.md` lists it.
 //!
 //! What a change means, and whether it may be written, is decided by [`Control`], as for the commands.
 
 mod body;
-pub(super) mod guard;
-mod token;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::listen::Peer;
+use super::access::Access;
 use axum::Extension;
 use axum::Router;
 use axum::body::Body;
@@ -31,24 +29,15 @@ use crate::change::{
 use crate::config::values;
 use crate::store::{WaitError, WriteError};
 
-pub use token::Token;
-
-/// What the listener changes, and for whom.
+/// What the listener changes.
 #[derive(Clone)]
 pub struct Api {
     pub control: Arc<dyn Control>,
-    /// `None`: for nobody.
-    pub token: Option<Arc<Token>>,
-    refusals: Arc<guard::Refusals>,
 }
 
 impl Api {
-    pub fn new(control: Arc<dyn Control>, token: Option<Arc<Token>>) -> Self {
-        Self {
-            control,
-            token,
-            refusals: Arc::default(),
-        }
+    pub fn new(control: Arc<dyn Control>) -> Self {
+        Self { control }
     }
 }
 
@@ -114,16 +103,9 @@ pub(super) fn router() -> Router<Views> {
         })
 }
 
-async fn list(
-    State(views): State<Views>,
-    Extension(peer): Extension<Peer>,
-    headers: HeaderMap,
-) -> Answered {
-    let api = &views.api;
-    guard::may_look(api, &headers, peer)?;
-    let all = api.control.services().await?;
-    let is_known = guard::has_token(api, &headers, peer);
-    let shown = all.into_iter().map(|service| match is_known {
+async fn list(State(views): State<Views>, Extension(access): Extension<Access>) -> Answered {
+    let all = views.api.control.services().await?;
+    let shown = all.into_iter().map(|service| match access.is_admin() {
         true => service,
         false => service.veiled(),
     });
@@ -133,7 +115,7 @@ async fn list(
 async fn service(
     State(views): State<Views>,
     Named(name): Named<String>,
-    Extension(peer): Extension<Peer>,
+    Extension(access): Extension<Access>,
     asked: Asked,
     method: Method,
     headers: HeaderMap,
@@ -142,22 +124,18 @@ async fn service(
     let api = &views.api;
     let wishes = read(asked)?;
     match method {
-        Method::GET | Method::HEAD => {
-            guard::may_look(api, &headers, peer)?;
-            one(api, &headers, peer, &called(&name, &wishes)?).await
-        }
+        Method::GET | Method::HEAD => one(api, &access, &called(&name, &wishes)?).await,
         Method::PUT | Method::PATCH => {
-            guard::may_write(api, &headers, peer)?;
             let form: Form = body::json(&headers, body).await?;
             let is_all = method == Method::PUT;
             let change = linked(called(&name, &wishes)?, form, is_all)?;
-            make(api, peer, change, wishes).await
+            make(api, &access, change, wishes).await
         }
         Method::DELETE => {
-            guard::may_write(api, &headers, peer)?;
             let service = called(&name, &wishes)?;
             let upstreams = Vec::new();
-            make(api, peer, Change::Unlink { service, upstreams }, wishes).await
+            let change = Change::Unlink { service, upstreams };
+            make(api, &access, change, wishes).await
         }
         _ => Err(Refusal::new(
             StatusCode::METHOD_NOT_ALLOWED,
@@ -166,7 +144,7 @@ async fn service(
     }
 }
 
-async fn one(api: &Api, headers: &HeaderMap, peer: Peer, name: &str) -> Answered {
+async fn one(api: &Api, access: &Access, name: &str) -> Answered {
     let all = api.control.services().await?;
     let mut found: Vec<_> = all
         .into_iter()
@@ -174,7 +152,7 @@ async fn one(api: &Api, headers: &HeaderMap, peer: Peer, name: &str) -> Answered
         .collect();
     match (found.len(), found.pop()) {
         (1, Some(service)) => {
-            let shown = match guard::has_token(api, headers, peer) {
+            let shown = match access.is_admin() {
                 true => service,
                 false => service.veiled(),
             };
@@ -194,14 +172,13 @@ async fn one(api: &Api, headers: &HeaderMap, peer: Peer, name: &str) -> Answered
 async fn upstream(
     State(views): State<Views>,
     Named((name, upstream)): Named<(String, String)>,
-    Extension(peer): Extension<Peer>,
+    Extension(access): Extension<Access>,
     asked: Asked,
     method: Method,
     headers: HeaderMap,
     body: Body,
 ) -> Answered {
     let api = &views.api;
-    guard::may_write(api, &headers, peer)?;
     let wishes = read(asked)?;
     let service = called(&name, &wishes)?;
     let change = match method {
@@ -220,39 +197,35 @@ async fn upstream(
             upstreams: vec![upstream],
         },
     };
-    make(api, peer, change, wishes).await
+    make(api, &access, change, wishes).await
 }
 
 async fn drain(
     State(views): State<Views>,
     Named((name, upstream)): Named<(String, String)>,
-    Extension(peer): Extension<Peer>,
+    Extension(access): Extension<Access>,
     asked: Asked,
     method: Method,
-    headers: HeaderMap,
 ) -> Answered {
     let api = &views.api;
-    guard::may_write(api, &headers, peer)?;
     let wishes = read(asked)?;
     let which = vec![format!("{}/{upstream}", called(&name, &wishes)?)];
     let change = match method {
         Method::PUT => Change::Drain(which),
         _ => Change::Undrain(which),
     };
-    make(api, peer, change, wishes).await
+    make(api, &access, change, wishes).await
 }
 
 async fn certificate(
     State(views): State<Views>,
     Named(name): Named<String>,
-    Extension(peer): Extension<Peer>,
+    Extension(access): Extension<Access>,
     asked: Asked,
     method: Method,
-    headers: HeaderMap,
     body: Body,
 ) -> Answered {
     let api = &views.api;
-    guard::may_write(api, &headers, peer)?;
     let wishes = read(asked)?;
     let change = match method {
         Method::PUT => Change::AddCertificate {
@@ -261,7 +234,7 @@ async fn certificate(
         },
         _ => Change::RemoveCertificate { name },
     };
-    make(api, peer, change, wishes).await
+    make(api, &access, change, wishes).await
 }
 
 fn read(asked: Asked) -> Result<Wishes, Refusal> {
@@ -320,7 +293,7 @@ fn linked(service: String, form: Form, is_all: bool) -> Result<Change, Refusal> 
     }))
 }
 
-async fn make(api: &Api, peer: Peer, change: Change, wishes: Wishes) -> Answered {
+async fn make(api: &Api, access: &Access, change: Change, wishes: Wishes) -> Answered {
     let limit = match &wishes.wait {
         None => None,
         Some(text) => match values::duration(text) {
@@ -335,14 +308,14 @@ async fn make(api: &Api, peer: Peer, change: Change, wishes: Wishes) -> Answered
         force: wishes.force,
         seal: wishes.seal,
     };
-    let control = api.control.clone();
+    let (control, access) = (api.control.clone(), access.clone());
     // A client that goes away in the middle stops nothing.
     let made = tokio::spawn(async move {
         let what = change.to_string();
         let made = control.make(change, how).await;
         if let Ok(done) = &made {
             tracing::info!(
-                peer = %peer.0, change = what, revision = done.revision, changed = done.changed,
+                peer = %access.peer, user = access.user.as_deref(), change = what, revision = done.revision, changed = done.changed,
                 force = how.force, "keys written over the API"
             );
         }
@@ -423,12 +396,6 @@ impl IntoResponse for Refusal {
             response
                 .headers_mut()
                 .insert(axum::http::header::RETRY_AFTER, soon);
-        }
-        if self.status == StatusCode::UNAUTHORIZED {
-            let scheme = axum::http::HeaderValue::from_static("Bearer");
-            response
-                .headers_mut()
-                .insert(axum::http::header::WWW_AUTHENTICATE, scheme);
         }
         response
     }

@@ -3,11 +3,13 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
+use axum::Extension;
 use axum::extract::State;
 use serde::{Deserialize, Serialize};
 
 use super::{Asked, Shown, certificates, services, shown, upstreams};
 use crate::admin::Views;
+use crate::admin::access::Access;
 use crate::admin::history::{HourView, round};
 use crate::admin::sampler::NODE_STEP;
 use crate::status::{Phase, time_text};
@@ -101,16 +103,20 @@ struct Certificates {
     ended: usize,
 }
 
-pub(super) async fn overview(State(views): State<Views>, Asked(wishes): Asked<Wishes>) -> Shown {
-    shown(move || Seen::by(&views, wishes.history > 0)).await
+pub(super) async fn overview(
+    State(views): State<Views>,
+    Extension(access): Extension<Access>,
+    Asked(wishes): Asked<Wishes>,
+) -> Shown {
+    shown(move || Seen::by(&views, &access, wishes.history > 0)).await
 }
 
 impl Seen {
-    pub(super) fn by(views: &Views, with_history: bool) -> Self {
+    pub(super) fn by(views: &Views, access: &Access, with_history: bool) -> Self {
         let history = || views.sampler.samples().hour.view(NODE_STEP, true);
         Self {
             overview: views.glance.look(views),
-            may_change: false,
+            may_change: access.is_admin(),
             history: with_history.then(history),
         }
     }

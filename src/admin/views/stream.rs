@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Extension;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::IntoResponse;
@@ -14,6 +15,7 @@ use tokio::sync::Semaphore;
 use super::Shown;
 use super::overview::Seen;
 use crate::admin::Views;
+use crate::admin::access::Access;
 use crate::admin::api::Refusal;
 
 const EVERY: Duration = Duration::from_secs(1);
@@ -31,7 +33,10 @@ impl Default for Seats {
     }
 }
 
-pub(super) async fn stream(State(views): State<Views>) -> Shown {
+pub(super) async fn stream(
+    State(views): State<Views>,
+    Extension(access): Extension<Access>,
+) -> Shown {
     let Ok(seat) = views.seats.0.clone().try_acquire_owned() else {
         let why = format!("{LISTENERS} listen already; ask /v1/overview");
         return Err(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, why));
@@ -39,15 +44,18 @@ pub(super) async fn stream(State(views): State<Views>) -> Shown {
     let mut ticks = tokio::time::interval(EVERY);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
     // The seat is given back when nobody listens any more.
-    let events = stream::unfold((views, ticks, seat), async |(views, mut ticks, seat)| {
-        ticks.tick().await;
-        let own = views.clone();
-        let made = tokio::task::spawn_blocking(move || {
-            serde_json::to_string(&Seen::by(&own, false)).unwrap_or_default()
-        });
-        let data = made.await.unwrap_or_default();
-        let event = Event::default().event("overview").data(data);
-        Some((Ok::<_, Infallible>(event), (views, ticks, seat)))
-    });
+    let events = stream::unfold(
+        (views, access, ticks, seat),
+        async |(views, access, mut ticks, seat)| {
+            ticks.tick().await;
+            let own = (views.clone(), access.clone());
+            let made = tokio::task::spawn_blocking(move || {
+                serde_json::to_string(&Seen::by(&own.0, &own.1, false)).unwrap_or_default()
+            });
+            let data = made.await.unwrap_or_default();
+            let event = Event::default().event("overview").data(data);
+            Some((Ok::<_, Infallible>(event), (views, access, ticks, seat)))
+        },
+    );
     Ok(Sse::new(events).into_response())
 }

@@ -2,17 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
 use clap::Args;
 use serde::Serialize;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use crate::app::ask::{At, NodeArgs};
 use crate::app::cli::{StoreArgs, duration};
 use crate::app::{look, settings};
 use crate::change::{ServiceView, services as list};
@@ -28,12 +26,12 @@ pub struct ServicesArgs {
     /// As JSON
     #[arg(long, env = "LB_JSON")]
     pub json: bool,
-    /// Ask the node whose --stats this is how its upstreams are
-    #[arg(long, env = "LB_STATS", value_name = "ADDR:PORT")]
-    pub stats: Option<SocketAddr>,
     /// How long to wait for stores and node
     #[arg(long, env = "LB_TIMEOUT", value_name = "DURATION", default_value = "10s", value_parser = duration)]
     pub timeout: Duration,
+    /// How its upstreams are is told by the node.
+    #[command(flatten)]
+    pub node: NodeArgs,
     #[command(flatten)]
     pub store: StoreArgs,
 }
@@ -61,9 +59,9 @@ pub(in crate::app) fn services(args: &ServicesArgs) -> anyhow::Result<ExitCode> 
             eprintln!("warning: what nodes say of themselves cannot be read: {error}");
             Vec::new()
         });
-        let health = match args.stats {
+        let health = match &args.node.stats {
             Some(stats) => {
-                let asked = timeout(args.timeout, ask(stats)).await;
+                let asked = timeout(args.timeout, ask(&args.node, stats)).await;
                 let asked = asked.unwrap_or_else(|_| Err(anyhow::anyhow!("no answer in time")));
                 asked.with_context(|| format!("--stats {stats}"))?
             }
@@ -169,17 +167,15 @@ fn one_line(text: &str) -> String {
 }
 
 /// The health of upstreams by unit, as a node's `/v1/status` says.
-async fn ask(node: SocketAddr) -> anyhow::Result<BTreeMap<String, BTreeMap<String, String>>> {
-    let mut stream = TcpStream::connect(node).await?;
-    let request = format!("GET /v1/status HTTP/1.1\r\nHost: {node}\r\nConnection: close\r\n\r\n");
-    stream.write_all(request.as_bytes()).await?;
-    let mut answer = Vec::new();
-    stream.take(MAX_STATUS).read_to_end(&mut answer).await?;
-    let end = memchr::memmem::find(&answer, b"\r\n\r\n");
-    let Some(end) = end.filter(|_| answer.starts_with(b"HTTP/1.1 200")) else {
+async fn ask(
+    node: &NodeArgs,
+    at: &At,
+) -> anyhow::Result<BTreeMap<String, BTreeMap<String, String>>> {
+    let answer = node.get(at, "/v1/status", MAX_STATUS).await?;
+    if answer.status != 200 {
         bail!("this is no node's --stats: it does not answer GET /v1/status with 200");
-    };
-    let status: serde_json::Value = serde_json::from_slice(&answer[end + 4..])?;
+    }
+    let status: serde_json::Value = serde_json::from_slice(&answer.body)?;
     let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
     let mut all = BTreeMap::new();
     for service in status["services"].as_array().into_iter().flatten() {

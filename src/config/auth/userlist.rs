@@ -71,7 +71,7 @@ fn userlist(words: &[String]) -> Result<Entry, Problem> {
 }
 
 /// `NAME:HASH`, or `NAME:HASH:a comment`.
-fn htpasswd(line: &str) -> Result<Entry, Problem> {
+pub(super) fn htpasswd(line: &str) -> Result<Entry, Problem> {
     let mut parts = line.split(':');
     let (Some(name), Some(hash)) = (parts.next(), parts.next()) else {
         return Err(Problem::new("names no user and password", LINES));
@@ -103,7 +103,7 @@ fn secret(hash: &str) -> Result<Secret, Problem> {
     })
 }
 
-fn plain_secret(password: &str) -> Result<Secret, Problem> {
+pub(in crate::config) fn plain_secret(password: &str) -> Result<Secret, Problem> {
     let help = if password.is_empty() {
         "it cannot be empty".to_owned()
     } else if password.len() > password::LONGEST {

@@ -21,7 +21,7 @@ use crate::proxy::http1::{Answer, FieldId, RequestHead};
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The longest name, a colon and the longest password.
-pub(super) const CREDENTIALS: usize = 255 + 1 + password::LONGEST;
+pub(crate) const CREDENTIALS: usize = 255 + 1 + password::LONGEST;
 
 /// Some clients leave the padding out.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
@@ -192,7 +192,7 @@ impl Client {
 }
 
 /// Name and password of an `Authorization` field; `None` if it is of another scheme or unreadable.
-pub(super) fn credentials<'b>(line: &[u8], buffer: &'b mut [u8]) -> Option<(&'b [u8], &'b [u8])> {
+pub(crate) fn credentials<'b>(line: &[u8], buffer: &'b mut [u8]) -> Option<(&'b [u8], &'b [u8])> {
     let at = line.iter().position(|b| *b == b' ')?;
     let (scheme, rest) = line.split_at(at);
     if !scheme.eq_ignore_ascii_case(b"basic") {

@@ -18,6 +18,8 @@ mod request;
 mod stats_page;
 mod sticky;
 
+pub(crate) use auth::{CREDENTIALS, credentials};
+
 use std::cell::RefCell;
 use std::future::poll_fn;
 use std::sync::Arc;

@@ -11,7 +11,7 @@ mod termination;
 #[cfg(test)]
 mod tests;
 mod tickets;
-mod verify;
+pub(crate) mod verify;
 
 pub(crate) use accept::{Handshakes, serve};
 pub(crate) use connect::{alert_reason, connect, connect_check};

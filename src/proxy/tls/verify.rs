@@ -29,7 +29,7 @@ static SYSTEM: LazyLock<Arc<RootCertStore>> = LazyLock::new(|| {
 });
 
 /// By `authorities`, or by those of the system.
-pub(super) fn by(
+pub(crate) fn by(
     authorities: Option<&Arc<Authorities>>,
     provider: &Arc<CryptoProvider>,
 ) -> Result<Arc<dyn ServerCertVerifier>, String> {
@@ -53,7 +53,7 @@ pub(super) fn by(
 }
 
 /// Takes everybody. That the handshake is theirs who show the certificate is still seen to.
-pub(super) fn none(provider: &CryptoProvider) -> Arc<dyn ServerCertVerifier> {
+pub(crate) fn none(provider: &CryptoProvider) -> Arc<dyn ServerCertVerifier> {
     let algorithms = provider.signature_verification_algorithms;
     Arc::new(Anybody { algorithms })
 }
