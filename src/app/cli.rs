@@ -11,6 +11,7 @@ use crate::app::agent::AgentArgs;
 use crate::app::change::{CertArgs, DrainArgs, LinkArgs, ServicesArgs, UnlinkArgs};
 use crate::app::exec::ExecArgs;
 use crate::app::import::ImportArgs;
+use crate::app::top::TopArgs;
 use crate::config::values;
 use crate::store::{self, StoreSpec};
 use crate::whoami;
@@ -116,6 +117,8 @@ pub enum Command {
     /// Wait until every live node runs a revision, and has nothing left at drained upstreams; fail if one refused it
     /// or time runs out
     Wait(WaitArgs),
+    /// Show a node's services in this terminal, live
+    Top(TopArgs),
     /// Ask the node of this machine whether it is ready; exit 1 if it is not: for health checks of containers
     Ready {
         /// Where its /ready is; by TLS where that is spoken

@@ -19,6 +19,7 @@ mod run;
 mod seal;
 mod settings;
 mod tickets;
+mod top;
 mod wait;
 
 use std::process::ExitCode;
@@ -43,6 +44,7 @@ pub fn main() -> ExitCode {
         Command::Certs { json, look } => certs::certs(json, &look),
         Command::Status { json, store } => look::status(json, &store),
         Command::Wait(args) => wait::wait(&args),
+        Command::Top(args) => top::top(args),
         Command::Ready { stats } => ready::ready(stats),
         Command::Seal(args) => seal::seal(&args),
         Command::Import(args) => import::import(&args),
