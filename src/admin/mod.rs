@@ -4,6 +4,7 @@
 pub mod api;
 mod listen;
 mod metrics;
+mod page;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -45,6 +46,7 @@ pub async fn serve(listener: TcpListener, views: Views) -> std::io::Result<()> {
         .route("/v1/status", get(status))
         .route("/v1/plan", get(plan))
         .merge(api::router())
+        .merge(page::router())
         .fallback(async || (StatusCode::NOT_FOUND, PLACES))
         .with_state(views);
     listen::serve(listener, router).await;
