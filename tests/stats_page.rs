@@ -10,21 +10,36 @@ use serde_json::{Value, json};
 use support::browser::{Browser, DESK, PHONE, Screen};
 use support::free_port;
 use support::origin::Origin;
-use support::pointsman::{Pointsman, Service, local};
+use support::pointsman::{Builder, Pointsman, Service, local};
 use tempfile::TempDir;
 
-const TOKEN: &str = "a-token-of-enough-characters";
+const ADMIN: &str = "a-token-of-who-may-change";
+const READER: &str = "a-token-of-who-may-read";
 const MANY: usize = 10_000;
 
 /// A node with three services: one is up, one lacks an upstream, one is down.
 struct Three {
     node: Pointsman,
     _origins: [Origin; 3],
-    _token: TempDir,
+    _tokens: TempDir,
 }
 
 impl Three {
+    /// Everybody who reaches it reads.
     fn start() -> Self {
+        Self::with(|builder, _| builder)
+    }
+
+    /// Who has a token reads, or changes too.
+    fn guarded() -> Self {
+        Self::with(|builder, dir| {
+            let admin = token_file(dir, "admin", ADMIN);
+            let reader = token_file(dir, "reader", READER);
+            builder.args(&["--api-token-file", &admin, "--api-read-token-file", &reader])
+        })
+    }
+
+    fn with(more: impl FnOnce(Builder, &Path) -> Builder) -> Self {
         let origins = [(); 3].map(|()| Origin::saying("here"));
         let [a, b, c] = [0, 1, 2].map(|i| origins[i].addr());
         let checked = |service: Service| {
@@ -34,8 +49,8 @@ impl Three {
                 .key("health_check_fall", "1")
         };
         let nobody = || local(free_port());
-        let token = tempfile::tempdir().expect("a directory");
-        let node = Pointsman::builder()
+        let tokens = tempfile::tempdir().expect("a directory");
+        let builder = Pointsman::builder()
             .service(
                 &Service::http("web")
                     .hosts("web.test,www.web.test")
@@ -48,20 +63,18 @@ impl Three {
                     .upstream(c)
                     .upstream(nobody()),
             ))
-            .service(&checked(Service::tcp("db", free_port()).upstream(nobody())))
-            .args(&["--api-token-file", &token_file(token.path())])
-            .start();
+            .service(&checked(Service::tcp("db", free_port()).upstream(nobody())));
         Self {
-            node,
+            node: more(builder, tokens.path()).start(),
             _origins: origins,
-            _token: token,
+            _tokens: tokens,
         }
     }
 }
 
-fn token_file(dir: &Path) -> String {
-    let file = dir.join("token");
-    fs::write(&file, TOKEN).expect("write");
+fn token_file(dir: &Path, name: &str, token: &str) -> String {
+    let file = dir.join(name);
+    fs::write(&file, token).expect("write");
     fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).expect("chmod");
     file.to_str().expect("text").to_owned()
 }
@@ -92,10 +105,9 @@ fn url(node: &Pointsman, hash: &str) -> String {
     format!("http://{}/{hash}", node.stats())
 }
 
-/// As somebody who may change what runs.
-fn as_admin(screen: Screen) -> Browser {
+fn with_token(screen: Screen, token: &str) -> Browser {
     let mut browser = Browser::start(screen);
-    browser.always_send(json!({"Authorization": format!("Bearer {TOKEN}")}));
+    browser.always_send(json!({"Authorization": format!("Bearer {token}")}));
     browser
 }
 
@@ -241,9 +253,9 @@ fn ten_thousand_services_are_searched_sorted_and_paged() {
 
 #[test]
 fn who_may_change_drains_here_and_who_reads_cannot() {
-    let three = Three::start();
+    let three = Three::guarded();
     let open = "#overview?open=http/web";
-    let mut reader = Browser::start(DESK);
+    let mut reader = with_token(DESK, READER);
     reader.open(&url(&three.node, open));
     reader.wait_for("document.querySelectorAll('[data-upstream]').length == 2");
     assert_eq!(
@@ -251,7 +263,7 @@ fn who_may_change_drains_here_and_who_reads_cannot() {
         0
     );
 
-    let mut admin = as_admin(DESK);
+    let mut admin = with_token(DESK, ADMIN);
     admin.open(&url(&three.node, open));
     // Said no to, nothing happens.
     admin.click("[data-drain=a]");
@@ -334,9 +346,9 @@ fn everything_can_be_done_by_keyboard() {
 
 #[test]
 fn a_phone_shows_all_without_moving_sideways() {
-    let three = Three::start();
+    let three = Three::guarded();
     three.node.put("services/web/balance", "leastcom");
-    let mut browser = as_admin(PHONE);
+    let mut browser = with_token(PHONE, ADMIN);
     browser.open(&url(&three.node, "#overview?open=http/web&open=tcp/db"));
     browser.wait_for("document.querySelectorAll('[data-upstream]').length == 3");
     browser.wait_for("document.querySelector('[data-problem]')");
@@ -381,7 +393,7 @@ fn a_node_that_goes_away_is_seen_and_found_again() {
 fn pictures() {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/screenshots");
     fs::create_dir_all(&dir).expect("a directory");
-    let three = Three::start();
+    let three = Three::guarded();
     three.node.put("services/web/balance", "leastcom");
     let ten_thousand = many();
     for (name, node, host) in [
@@ -390,7 +402,7 @@ fn pictures() {
     ] {
         for screen in [DESK, PHONE] {
             for is_dark in [false, true] {
-                let mut browser = as_admin(Screen { is_dark, ..screen });
+                let mut browser = with_token(Screen { is_dark, ..screen }, ADMIN);
                 browser.open(&url(node, ""));
                 browser.wait_for(
                     "document.querySelector('tr.row') && document.querySelector('[data-problem]')",

@@ -31,4 +31,4 @@ mod worker;
 pub use generation::{Generation, Published};
 pub use listen::{Bound, Protocol, bind};
 pub use tls::{Termination, now_ms};
-pub use worker::{Fleet, Shared};
+pub use worker::{Fleet, Listening, Shared};

@@ -2,7 +2,7 @@
 
 import { h } from "./dom.js";
 import { ask } from "./feed.js";
-import { count } from "./format.js";
+import { id as number } from "./format.js";
 
 const busy = new Set();
 
@@ -38,7 +38,7 @@ async function decide(ctx, service, row, isDrained, id) {
   const path = `services/${encodeURIComponent(service.name)}/upstreams/${encodeURIComponent(row.name)}/drain?mode=${service.mode}`;
   try {
     const done = await ask(path, { method: isDrained ? "DELETE" : "PUT", headers: { "X-Pointsman": "page" } });
-    const at = `revision ${count(done.revision)}`;
+    const at = `revision ${number(done.revision)}`;
     const was = isDrained ? "not drained" : "drained";
     tell("good", done.changed === false ? `${target} was ${was} already, ${at}` : `${target} is ${was} from ${at} on`);
   } catch (error) {

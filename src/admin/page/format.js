@@ -3,6 +3,9 @@
 const grouped = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
 const NONE = "–";
 
+/// Of revisions and generations: as they stand in the log, so that they can be looked for.
+export const id = (n) => (isNumber(n) ? String(n) : NONE);
+
 export const count = (n) => (isNumber(n) ? grouped.format(n) : NONE);
 
 /// 3 digits that count: 0.04, 1.2, 34, 1,204, 34.1 k, 2.3 M.

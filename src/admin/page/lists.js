@@ -1,7 +1,7 @@
 // The other views: upstreams, listeners, certificates, generations, nodes, events.
 
 import { h } from "./dom.js";
-import { clock as clockText, count, latency, plural, utc } from "./format.js";
+import { clock as clockText, count, id, latency, plural, utc } from "./format.js";
 import { ago, badge, cell, choice, clipped, code, head, missing, pager, panel, quiet, search, since, sorter, table, time, tone } from "./parts.js";
 import { query, upstreamRow } from "./services.js";
 
@@ -114,7 +114,7 @@ function listeners(ctx) {
     words: "Search addresses, services",
     none: "Nothing is listened on.",
     text: (one) => `${one.address} ${one.protocol} ${one.service ?? ""}`,
-    columns: [head("Address"), head("Protocol"), head("Service"), head("Since"), head("Accepted", { class: "num" })],
+    columns: [head("Address"), head("Protocol"), head("Service"), head("Since")],
     row: (one) =>
       h(
         "tr",
@@ -123,7 +123,6 @@ function listeners(ctx) {
         cell("Protocol", null, h("span", { class: "tag" }, one.protocol)),
         cell("Service", null, one.service ? code(one.service) : h("span", { class: "calm" }, "by host and path")),
         cell("Since", null, since(one.since, ctx.clock)),
-        cell("Accepted", { class: "num" }, count(one.accepted_total)),
       ),
   });
 }
@@ -153,7 +152,7 @@ function certificates(ctx) {
         cell("For", null, clipped(one.names.slice(0, 2).join(", "), { title: one.names.join("\n") }), one.names.length > 2 && h("span", { class: "calm", key: "more" }, ` +${one.names.length - 2}`)),
         cell("Issuer", null, clipped(one.issuer)),
         cell("Key", null, one.key),
-        cell("From", null, clipped(one.source)),
+        cell("From", null, clipped(one.unit)),
       ),
   });
 }
@@ -180,9 +179,9 @@ function generations(ctx) {
       h(
         "tr",
         { role: "row", key: String(one.generation), "data-generation": one.generation },
-        h("td", { role: "cell", class: "name" }, h("strong", null, count(one.generation)), h("span", { class: "calm" }, ` revision ${count(one.revision)}`), one.generation === ctx.overview.generation && [" ", h("span", { class: "tag", key: "current" }, "current")]),
+        h("td", { role: "cell", class: "name" }, h("strong", null, id(one.generation)), h("span", { class: "calm" }, ` revision ${id(one.revision)}`), one.generation === ctx.overview.generation && [" ", h("span", { class: "tag", key: "current" }, "current")]),
         cell("When", null, ago(one.at, ctx.clock)),
-        cell("Because of", null, one.reason),
+        cell("Because of", null, one.reason.replaceAll("-", " ")),
         cell(
           "What changed",
           { class: "changes" },
@@ -225,8 +224,8 @@ function nodes(ctx) {
           { role: "row", key: one.node, "data-node": one.node },
           h("td", { role: "cell", class: "name" }, h("strong", null, one.node), one.node === ctx.overview.node && [" ", h("span", { class: "tag", key: "own" }, "this one")]),
           cell("Phase", null, badge(one.phase)),
-          cell("Generation", { class: "num" }, count(one.generation)),
-          cell("Revision", { class: "num" }, count(one.revision), one.revision < newest && h("span", { class: "tone-warn", key: "behind" }, ` ${count(newest - one.revision)} behind`)),
+          cell("Generation", { class: "num" }, id(one.generation)),
+          cell("Revision", { class: "num" }, id(one.revision), one.revision < newest && h("span", { class: "tone-warn", key: "behind" }, " behind")),
           cell("Digest", null, h("code", { title: one.digest }, one.digest.slice(0, 8)), one.digest !== digest && [" ", h("span", { key: "differs", "data-differs": true }, badge("warning", "differs"))]),
           cell("Refused", { class: "num" }, one.refused_total > 0 ? badge("refused", count(one.refused_total)) : "0"),
           cell("Connections", { class: "num" }, count(one.active)),

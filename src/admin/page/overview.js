@@ -2,7 +2,7 @@
 
 import { chart } from "./chart.js";
 import { h } from "./dom.js";
-import { bytes, count, latency, plural, rate, share, short } from "./format.js";
+import { bytes, count, id, latency, plural, rate, share, short } from "./format.js";
 import { badge } from "./parts.js";
 import * as problems from "./problems.js";
 import * as services from "./services.js";
@@ -144,18 +144,18 @@ function figures({ overview }) {
     }),
     figure({
       name: stores.length === 1 ? "Store" : "Stores",
-      value: stores.length === 1 ? `revision ${count(stores[0].revision)}` : count(stores.length),
-      isText: stores.length === 1,
+      value: plural(stores.reduce((sum, store) => sum + (store.keys ?? 0), 0), "key"),
+      isText: true,
       notes: [
         away > 0 ? badge("lost", `${plural(away, "store")} away`) : badge("up", "connected"),
-        plural(stores.reduce((sum, store) => sum + (store.keys ?? 0), 0), "key"),
+        stores.length === 1 && `revision ${id(stores[0].revision)}`,
       ],
     }),
     figure({
       name: "Traffic",
       value: `${bytes(overview.bytes_out_per_s)}/s`,
       isText: true,
-      notes: [`${bytes(overview.bytes_in_per_s)}/s in`, `${rate(overview.flows_per_s)} flows`],
+      notes: ["out", `${bytes(overview.bytes_in_per_s)}/s in`, overview.flows_per_s > 0 && `${rate(overview.flows_per_s)} flows`],
     }),
   );
 }

@@ -3,7 +3,7 @@
 import { onHover } from "./chart.js";
 import { h, patch } from "./dom.js";
 import { Answers, follow } from "./feed.js";
-import { count, duration, utc } from "./format.js";
+import { count, duration, id, utc } from "./format.js";
 import * as lists from "./lists.js";
 import * as overviewView from "./overview.js";
 import { badge, quiet, shape, since } from "./parts.js";
@@ -110,9 +110,9 @@ function drawNode(ctx) {
     h("strong", { class: "node-name" }, overview.node),
     badge(overview.phase),
     pair("version", overview.version),
-    pair("generation", count(overview.generation), `swapped in ${utc(overview.since)}`),
+    pair("generation", id(overview.generation), `swapped in ${utc(overview.since)}`),
     h("span", { class: "pair", key: "for" }, h("span", { class: "calm" }, "for"), " ", h("b", null, since(overview.since, ctx.clock))),
-    pair("revision", count(overview.revision), `digest ${overview.digest}`),
+    pair("revision", id(overview.revision), `digest ${overview.digest}`),
     h("span", { class: "pair", key: "up" }, h("span", { class: "calm" }, "up for"), " ", h("b", null, since(overview.started, ctx.clock))),
   );
 }

@@ -1,7 +1,7 @@
 // What needs somebody, worst first.
 
 import { h } from "./dom.js";
-import { count, plural } from "./format.js";
+import { count, id, plural } from "./format.js";
 import { ago, code, diagnostic, shape, since } from "./parts.js";
 
 const FEW = 4;
@@ -116,8 +116,8 @@ function ofStores({ overview, clock }) {
       key: `store ${store.store}`,
       state: store.connected ? "warning" : "lost",
       title: [h("span", null, "Store "), code(store.store), ` ${title}`],
-      when: store.held_since && lasting(store.held_since, clock),
-      kids: store.last_error && h("p", { class: "problem-reason" }, store.last_error),
+      when: lasting(store.connected ? store.held_since : store.since, clock),
+      kids: [store.last_error, store.note].filter(Boolean).map((text) => h("p", { class: "problem-reason" }, text)),
     };
   });
 }
@@ -129,7 +129,7 @@ function refusals({ answers, clock }) {
     title: [
       h("strong", null, refusal.unit),
       refusal.serving === "last-good" ? " is refused; its last good form serves" : " is refused; nothing serves, it never had a good form",
-      h("span", { class: "calm" }, ` · revision ${count(refusal.revision)}`),
+      h("span", { class: "calm" }, ` · revision ${id(refusal.revision)}`),
     ],
     when: lasting(refusal.since, clock),
     kids: refusal.diagnostics.slice(0, 10).map(diagnostic),

@@ -3,7 +3,7 @@
 import { chart } from "./chart.js";
 import { h } from "./dom.js";
 import { keysOf } from "./drain.js";
-import { bytes, count, latency, plural, rate, share, short } from "./format.js";
+import { bytes, count, id as number, latency, plural, rate, share, short } from "./format.js";
 import { ago, badge, cell, choice, clipped, diagnostic, head, missing, pager, panel, quiet, search, since, sorter, table } from "./parts.js";
 import { toggled } from "./place.js";
 
@@ -126,7 +126,7 @@ function rows(ctx, row) {
       cell(
         "Leads here",
         { class: "hosts" },
-        row.hosts.length > 0 ? clipped(row.hosts[0], { title: row.hosts.join("\n") }) : row.port ? h("span", null, "port ", count(row.port).replace(",", "")) : h("span", { class: "calm" }, "–"),
+        row.hosts.length > 0 ? clipped(row.hosts[0], { title: row.hosts.join("\n") }) : row.port ? h("span", null, "port ", number(row.port)) : h("span", { class: "calm" }, "–"),
         more > 0 && h("span", { class: "calm", key: "more" }, ` +${count(more)}`),
       ),
       cell("Upstreams", { class: "meter-cell" }, meter(row.upstreams_up, row.upstreams_total)),
@@ -170,7 +170,7 @@ function opened(ctx, row, id) {
       h(
         "div",
         { class: "problem refused", key: "refusal" },
-        h("p", { class: "refusal" }, badge("refused", `refused at revision ${count(detail.refusal.revision)}; ${detail.refusal.serving === "last-good" ? "this is its last good form" : "nothing serves"}`)),
+        h("p", { class: "refusal" }, badge("refused", `refused at revision ${number(detail.refusal.revision)}; ${detail.refusal.serving === "last-good" ? "this is its last good form" : "nothing serves"}`)),
         detail.refusal.diagnostics.slice(0, 10).map(diagnostic),
       ),
     h(
