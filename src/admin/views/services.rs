@@ -134,7 +134,13 @@ fn page(views: &Views, wanted: &Wanted<Filter, Sort>) -> Page<ServiceRow> {
         };
         is_wanted && is_found(service, &word)
     });
-    let keyed = found.map(|service| (key(service, wanted.sort, &samples), service));
+    let mut found: Vec<_> = found.collect();
+    found.sort_by_key(|service| service.order());
+    let keyed = found.into_iter().enumerate();
+    let keyed = keyed.map(|(place, service)| match wanted.sort {
+        Sort::Name => (place as f64, service),
+        sort => (key(service, sort, &samples), service),
+    });
     // The worst and the busiest first.
     let falls = !matches!(wanted.sort, Sort::Name | Sort::State);
     wanted.page_of(generation.plan.len(), keyed.collect(), falls, |service| {

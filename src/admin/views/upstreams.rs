@@ -83,13 +83,18 @@ fn page(views: &Views, wanted: &Wanted<Condition, Sort>) -> Page<UpstreamRow> {
             if wanted.state.is_none_or(|state| state == condition)
                 && (is_named || is_found(member, &word))
             {
-                let key = key(service, member, wanted.sort, &samples);
-                found.push((key, (service, member)));
+                found.push((service, member));
             }
         }
     }
+    found.sort_by_key(|(service, member)| (service.order(), &member.name));
+    let keyed = found.into_iter().enumerate();
+    let keyed = keyed.map(|(place, (service, member))| match wanted.sort {
+        Sort::Name => (place as f64, (service, member)),
+        sort => (key(service, member, sort, &samples), (service, member)),
+    });
     let falls = !matches!(wanted.sort, Sort::Name | Sort::State);
-    wanted.page_of(total, found, falls, |(service, member)| {
+    wanted.page_of(total, keyed.collect(), falls, |(service, member)| {
         UpstreamRow::new(service, member, &samples)
     })
 }
