@@ -132,6 +132,13 @@ impl Browser {
         assert!(opened["errorText"].is_null(), "{url}: {opened}");
     }
 
+    /// As the key of a browser does it; afterwards the page that was is gone.
+    pub fn reload(&mut self) {
+        self.eval("window.isOld = true");
+        self.ask("Page.reload", json!({}));
+        self.wait_for("!window.isOld && document.readyState == 'complete'");
+    }
+
     /// The value of a JavaScript expression.
     pub fn eval(&mut self, expression: &str) -> Value {
         let answer = self.ask(

@@ -56,7 +56,7 @@ export function view(ctx) {
           { class: "all-well", key: "well" },
           shape("up"),
           h("strong", null, "Nothing needs you."),
-          h("span", null, ` ${plural(overview.services?.total ?? 0, "service")}, every upstream answers, every key is in force.`),
+          h("span", null, ` ${plural(overview.services?.total ?? 0, "service")}, no upstream is down, every key is in force.`),
         )
       : h("div", { class: "panel-head", key: "head" }, h("h2", null, "Problems"), h("span", { class: "calm" }, "worst first")),
     all.length > 0 && h("ul", { class: "problem-list", key: "list" }, shown.map(item)),
