@@ -8,6 +8,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 use support::browser::{Browser, DESK, PHONE, Screen};
+use support::client::get;
 use support::free_port;
 use support::origin::Origin;
 use support::pointsman::{Builder, Pointsman, Service, local};
@@ -266,6 +267,11 @@ fn who_may_change_drains_here_and_who_reads_cannot() {
 
     let mut admin = with_token(DESK, ADMIN);
     admin.open(&url(&three.node, open));
+    // When these are told, nothing moves below them any more.
+    admin.wait_for(
+        "document.querySelector('[data-problem=\"down services/api\"]') && \
+         document.querySelector('[data-problem=\"down tcp-services/db\"]') && document.querySelector('[data-drain=a]')",
+    );
     // Said no to, nothing happens.
     admin.click("[data-drain=a]");
     admin.wait_for("document.getElementById('ask').open");
@@ -277,13 +283,17 @@ fn who_may_change_drains_here_and_who_reads_cannot() {
         "document.querySelector('#told[aria-live]').innerText.includes('is drained from revision')",
     );
     admin.wait_for("document.querySelector('[data-upstream=a] [data-state=drained]')");
-    admin.wait_for("document.querySelector('[data-upstream=b] [data-state=up]')");
+    admin.wait_for("document.querySelector('[data-upstream=b] [data-state=unchecked]')");
     // Whoever looks on sees it too.
     reader.wait_for("document.querySelector('[data-upstream=a] [data-state=drained]')");
     admin.click("[data-drain=a]");
     admin.click("#ask-yes");
     admin.wait_for("document.querySelector('#told').innerText.includes('is not drained from')");
-    admin.wait_for("document.querySelector('[data-upstream=a] [data-state=up]')");
+    admin.wait_for("document.querySelector('[data-upstream=a] [data-state=unchecked]')");
+    admin.resize(PHONE);
+    admin.click("[data-drain=b]");
+    admin.wait_for("document.getElementById('ask').open");
+    assert_eq!(admin.eval("document.scrollingElement.scrollWidth"), 390);
     is_quiet(&mut admin, &three.node);
     is_quiet(&mut reader, &three.node);
 }
@@ -347,13 +357,15 @@ fn everything_can_be_done_by_keyboard() {
 
 #[test]
 fn a_phone_shows_all_without_moving_sideways() {
-    let three = Three::guarded();
+    let three = Three::start();
     three.node.put("services/web/balance", "leastcom");
-    let mut browser = with_token(PHONE, ADMIN);
+    let mut browser = Browser::start(PHONE);
     browser.open(&url(&three.node, "#overview?open=http/web&open=tcp/db"));
     browser.wait_for("document.querySelectorAll('[data-upstream]').length == 3");
     browser.wait_for("document.querySelector('[data-problem]')");
     let width = |browser: &mut Browser| browser.eval("document.scrollingElement.scrollWidth");
+    assert_eq!(width(&mut browser), 390);
+    browser.wait_for("document.querySelector('.refusal')");
     assert_eq!(width(&mut browser), 390);
     for view in [
         "upstreams",
@@ -394,36 +406,55 @@ fn a_node_that_goes_away_is_seen_and_found_again() {
 fn pictures() {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/screenshots");
     fs::create_dir_all(&dir).expect("a directory");
-    let three = Three::guarded();
+    let three = Three::start();
     three.node.put("services/web/balance", "leastcom");
     let ten_thousand = many();
-    for (name, node, host) in [
-        ("3", &three.node, "web.test"),
-        ("10000", &ten_thousand, "s00001.test"),
-    ] {
-        for screen in [DESK, PHONE] {
+    let both = [
+        ("3", &three.node, "web.test", "#overview?open=http/api"),
+        ("10000", &ten_thousand, "s00001.test", ""),
+    ];
+    // A few points of the last hour.
+    for _ in 0..4 {
+        for (_, node, host, _) in both {
+            let points = || {
+                overview(node)["history"]["requests_per_s"]
+                    .as_array()
+                    .map(Vec::len)
+            };
+            let before = points();
+            support::wait_until("another point", || {
+                node.get(host, "/");
+                points() > before
+            });
+        }
+    }
+    for (name, node, _, hash) in both {
+        for (width, height) in [(1280, 1240), (390, 1900)] {
             for is_dark in [false, true] {
-                let mut browser = with_token(Screen { is_dark, ..screen }, ADMIN);
-                browser.open(&url(node, ""));
+                let mut browser = Browser::start(Screen {
+                    width,
+                    height,
+                    is_dark,
+                });
+                browser.open(&url(node, hash));
                 browser.wait_for(
-                    "document.querySelector('tr.row') && document.querySelector('[data-problem]')",
+                    "document.querySelector('tr.row') && document.querySelectorAll('[data-problem]').length > 1 && \
+                     document.querySelector('.link-live') && document.querySelector('.chart-line').getAttribute('d')",
                 );
                 let painted = browser
                     .eval("performance.getEntriesByName('first-contentful-paint')[0].startTime");
                 let look = if is_dark { "dark" } else { "light" };
                 println!(
-                    "{name} services, {} px, {look}: first contentful paint after {painted} ms",
-                    screen.width
+                    "{name} services, {width} px, {look}: first contentful paint after {painted} ms"
                 );
-                // Until there is a figure of requests to show.
-                browser.wait_for("document.querySelector('.link-live')");
-                for _ in 0..50 {
-                    node.get(host, "/");
-                }
-                browser.wait_for("document.querySelector('.chart-line').getAttribute('d')");
-                let file = dir.join(format!("{name}-{}-{look}.png", screen.width));
+                let file = dir.join(format!("{name}-{width}-{look}.png"));
                 fs::write(file, browser.picture()).expect("write");
             }
         }
     }
+}
+
+fn overview(node: &Pointsman) -> Value {
+    let answer = get(node.stats(), "localhost", "/v1/overview?history=1");
+    serde_json::from_slice(&answer.body.bytes).expect("JSON")
 }

@@ -207,12 +207,19 @@ impl Browser {
     /// Clicks at what a selector finds, as a mouse does: where something lies over it, that is clicked.
     #[track_caller]
     pub fn click(&mut self, selector: &str) {
-        self.wait_for(&format!("document.querySelector({})", json!(selector)));
-        let middle = self.eval(&format!(
-            "(() => {{ const e = document.querySelector({}); e.scrollIntoView({{ block: 'center' }}); \
-             const b = e.getBoundingClientRect(); return [b.x + b.width / 2, b.y + b.height / 2]; }})()",
-            json!(selector)
+        let selector = json!(selector);
+        self.wait_for(&format!("document.querySelector({selector})"));
+        self.eval(&format!(
+            "document.querySelector({selector}).scrollIntoView({{ block: 'center' }})"
         ));
+        let middle = format!(
+            "(() => {{ const b = document.querySelector({selector}).getBoundingClientRect(); \
+             return [b.x + b.width / 2, b.y + b.height / 2]; }})()"
+        );
+        self.wait_for(&format!(
+            "document.elementFromPoint(...{middle}).closest({selector})"
+        ));
+        let middle = self.eval(&middle);
         for kind in ["mousePressed", "mouseReleased"] {
             self.ask(
                 "Input.dispatchMouseEvent",

@@ -123,7 +123,8 @@ export class Answers {
     return this.#slots.get(name)?.error;
   }
 
-  /// `wants` is a list of { name, path, age, merge }; what is not among them is forgotten.
+  /// `wants` is a list of { name, path, age, merge, stamp }; what is not among them is forgotten. What has another
+  /// stamp than before is old whatever its age; what merges is added to what is there.
   want(wants) {
     const names = new Set(wants.map((want) => want.name));
     for (const [name, slot] of this.#slots) {
@@ -139,17 +140,16 @@ export class Answers {
     for (const [of, slot] of this.#slots) if (!name || of.startsWith(name)) slot.at = -Infinity;
   }
 
-  async #look({ name, path, age, merge }) {
+  async #look({ name, path, age, merge, stamp }) {
     let slot = this.#slots.get(name);
     if (!slot) this.#slots.set(name, (slot = { at: -Infinity }));
-    const isOther = slot.path !== path;
-    if (slot.abort && (!isOther || merge)) return;
+    const isOther = slot.path !== path && !merge;
+    if (slot.abort && !isOther) return;
     // Ticks are never exact: what is nearly old is old.
-    if (!isOther && performance.now() - slot.at < age - 100) return;
-    if (merge && performance.now() - slot.at < age - 100) return;
+    if (!isOther && slot.stamp === stamp && performance.now() - slot.at < age - 100) return;
     slot.abort?.abort();
     const abort = new AbortController();
-    Object.assign(slot, { path, abort, at: performance.now() });
+    Object.assign(slot, { path, stamp, abort, at: performance.now() });
     try {
       const data = await ask(path, { signal: abort.signal });
       if (slot.abort !== abort) return;

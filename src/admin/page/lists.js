@@ -25,18 +25,22 @@ const KEPT_EVENTS = 500;
 export const wants = {
   upstreams: ({ place }) => [{ name: "upstreams", path: `running/upstreams?${query(place, UPSTREAM_STATES, UPSTREAM_SORTS)}`, age: 2_000 }],
   listeners: () => [{ name: "listeners", path: "running/listeners", age: 2_000 }],
-  certificates: () => [{ name: "certificates", path: "running/certificates", age: 10_000 }],
+  certificates: () => [{ name: "certificates", path: "running/certificates", age: 30_000 }],
   generations: () => [{ name: "generations", path: "generations", age: 2_000 }],
   nodes: () => [{ name: "nodes", path: "nodes", age: 4_000 }],
-  events: ({ answers }) => {
-    const last = answers.data("events")?.last;
-    return [{ name: "events", path: `events${last ? `?after=${last}` : ""}`, age: 2_000, merge: joined }];
+  events: ({ answers, overview }) => {
+    const name = journal(overview);
+    const last = answers.data(name)?.last;
+    return [{ name, path: `events${last ? `?after=${last}` : ""}`, age: 2_000, merge: joined }];
   },
 };
 
-/// What came since is put behind what is known. A node that was started again counts from one.
+/// A node that was started again counts from one.
+const journal = (overview) => `events since ${overview.started}`;
+
+/// What came since is put behind what is known.
 function joined(known, news) {
-  if (!known || news.last < known.last) return news;
+  if (!known) return news;
   return { last: news.last, events: [...known.events, ...news.events].slice(-KEPT_EVENTS) };
 }
 
@@ -248,7 +252,7 @@ function events(ctx) {
   const ranks = { info: 0, warn: 1, error: 2 };
   const least = ranks[place.state] ?? 0;
   return whole(ctx, {
-    name: "events",
+    name: journal(ctx.overview),
     title: "Events",
     what: "event",
     words: "Search events",

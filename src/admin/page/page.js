@@ -165,7 +165,9 @@ function theme(next) {
 const isTyping = (node) => node.matches?.("input, select, textarea");
 
 function onKey(event) {
-  if (event.ctrlKey || event.metaKey || event.altKey || document.querySelector("dialog[open]")) return;
+  // Some keyboards have [ and ] behind AltGr.
+  const isChord = (event.ctrlKey || event.metaKey || event.altKey) && !event.getModifierState("AltGraph");
+  if (isChord || document.querySelector("dialog[open]")) return;
   const row = event.target.closest?.("[data-row]");
   if (row && onRowKey(event, row)) return event.preventDefault();
   if (isTyping(event.target)) {
@@ -230,8 +232,11 @@ follow(
     render();
   },
   (state, why = "") => {
-    if (link.state !== state) link = { state, why, since: Date.now() };
-    else link.why = why;
+    if (link.state !== state) {
+      link = { state, why, since: Date.now() };
+      // How long it is lost changes each second, which nobody wants to be read.
+      part("link-told").textContent = state === "lost" ? `connection lost: ${why}` : state;
+    } else link.why = why;
     if (state === "lost") render();
   },
 );

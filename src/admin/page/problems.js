@@ -14,8 +14,10 @@ const OF_EACH = 20;
 export function wants({ overview, place }) {
   const wants = [];
   if (overview.refused + overview.warnings + overview.left_out > 0) {
-    // A new generation or revision may change it, and so does a template: its age is the safety net.
-    wants.push({ name: "refused", path: "refused", age: 2_000 });
+    // It may be long, and changes with these; its age is for what they do not tell.
+    const { refused, warnings, left_out, generation, revision } = overview;
+    const stamp = [refused, warnings, left_out, generation, revision].join();
+    wants.push({ name: "refused", path: "refused", age: 15_000, stamp });
   }
   const size = place.all ? MANY : OF_EACH;
   if (overview.services?.down > 0) {
@@ -169,7 +171,7 @@ function downs({ answers, overview, clock }) {
             { key: `${row.name} ${row.address}` },
             h("span", { class: "reason-name" }, row.name, " ", code(row.address)),
             h("span", { class: "reason" }, row.last_check || "no check told why"),
-            h("span", { class: "calm" }, lasting(row.since, clock)),
+            !service && h("span", { class: "calm", key: "since" }, lasting(row.since, clock)),
           ),
         ),
         upstreams.length > REASONS && h("li", { key: "more", class: "calm" }, `and ${plural(upstreams.length - REASONS, "other")}`),

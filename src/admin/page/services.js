@@ -36,10 +36,12 @@ const path = (id) => {
   return `running/services/${encodeURIComponent(id.slice(0, at))}/${encodeURIComponent(id.slice(at + 1))}`;
 };
 
-export function wants({ place }) {
+export function wants({ place, answers }) {
+  // What is not on this page of the list is not shown, whatever the address says.
+  const shown = new Set((answers.data("services")?.rows ?? []).map(rowId));
   return [
     { name: "services", path: `running/services?${query(place, STATES, SORTS)}`, age: 2_000 },
-    ...place.open.map((id) => ({ name: `service ${id}`, path: path(id), age: 2_000 })),
+    ...place.open.filter((id) => shown.has(id)).map((id) => ({ name: `service ${id}`, path: path(id), age: 2_000 })),
   ];
 }
 
