@@ -5,6 +5,9 @@ mod support;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use support::browser::{Browser, DESK, PHONE, Screen};
@@ -80,13 +83,14 @@ fn token_file(dir: &Path, name: &str, token: &str) -> String {
     file.to_str().expect("text").to_owned()
 }
 
-/// Ten thousand services, a few of which are not well.
-fn many() -> Pointsman {
+/// Ten thousand services of one upstream, a few of which are not well.
+fn many() -> (Pointsman, Origin) {
+    let origin = Origin::saying("here");
     let mut builder = Pointsman::builder().without_waiting();
     for i in 0..MANY {
         let service = Service::http(&format!("service-{i:05}"))
             .hosts(&format!("s{i:05}.test"))
-            .upstream(local(20_000));
+            .upstream(origin.addr());
         let service = match i {
             // Nothing listens there.
             4711 => service
@@ -99,7 +103,7 @@ fn many() -> Pointsman {
     let mut node = builder.start();
     node.wait_until_ready();
     node.put("services/service-00023/balance", "sideways");
-    node
+    (node, origin)
 }
 
 fn url(node: &Pointsman, hash: &str) -> String {
@@ -214,7 +218,7 @@ fn a_wrong_key_shows_with_its_diagnostic_and_goes_when_it_is_right() {
 
 #[test]
 fn ten_thousand_services_are_searched_sorted_and_paged() {
-    let node = many();
+    let (node, _origin) = many();
     let mut browser = Browser::start(DESK);
     browser.open(&url(&node, ""));
     browser.wait_for("document.querySelectorAll('tr.row').length == 50");
@@ -408,27 +412,57 @@ fn pictures() {
     fs::create_dir_all(&dir).expect("a directory");
     let three = Three::start();
     three.node.put("services/web/balance", "leastcom");
-    let ten_thousand = many();
-    let both = [
-        ("3", &three.node, "web.test", "#overview?open=http/api"),
-        ("10000", &ten_thousand, "s00001.test", ""),
-    ];
+    let (ten_thousand, _origin) = many();
+    let is_over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let _over = Over(&is_over);
+        // Else there would be nothing to see in the charts.
+        for (node, hosts) in [
+            (&three.node, &["web.test", "web.test", "api.test"][..]),
+            (&ten_thousand, &["s00001.test", "s00002.test"]),
+        ] {
+            let is_over = &is_over;
+            scope.spawn(move || {
+                for host in hosts.iter().cycle() {
+                    if is_over.load(Ordering::Relaxed) {
+                        break;
+                    }
+                    node.get(host, "/");
+                    thread::sleep(Duration::from_millis(fastrand::u64(1..40)));
+                }
+            });
+        }
+        take_pictures(
+            &dir,
+            &[
+                ("3", &three.node, "#overview?open=http/api"),
+                ("10000", &ten_thousand, ""),
+            ],
+        );
+    });
+}
+
+/// Set when it goes, however that comes.
+struct Over<'a>(&'a AtomicBool);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+fn take_pictures(dir: &Path, nodes: &[(&str, &Pointsman, &str)]) {
     // A few points of the last hour.
-    for _ in 0..4 {
-        for (_, node, host, _) in both {
-            let points = || {
+    for (_, node, _) in nodes {
+        for points in 1..6 {
+            support::wait_until("another point", || {
                 overview(node)["history"]["requests_per_s"]
                     .as_array()
-                    .map(Vec::len)
-            };
-            let before = points();
-            support::wait_until("another point", || {
-                node.get(host, "/");
-                points() > before
+                    .is_some_and(|all| all.len() > points)
             });
         }
     }
-    for (name, node, _, hash) in both {
+    for (name, node, hash) in nodes {
         for (width, height) in [(1280, 1240), (390, 1900)] {
             for is_dark in [false, true] {
                 let mut browser = Browser::start(Screen {
@@ -439,7 +473,8 @@ fn pictures() {
                 browser.open(&url(node, hash));
                 browser.wait_for(
                     "document.querySelector('tr.row') && document.querySelectorAll('[data-problem]').length > 1 && \
-                     document.querySelector('.link-live') && document.querySelector('.chart-line').getAttribute('d')",
+                     document.querySelector('.link-live') && document.querySelector('.chart-line').getAttribute('d') && \
+                     (!location.hash || document.querySelector('[data-upstream]'))",
                 );
                 let painted = browser
                     .eval("performance.getEntriesByName('first-contentful-paint')[0].startTime");

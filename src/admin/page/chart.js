@@ -4,6 +4,8 @@ import { h } from "./dom.js";
 
 const WIDTH = 720;
 const HEIGHT = 100;
+/// Minutes that are shown.
+const SPANS = [5, 15, 60];
 
 let hovered = null;
 let redraw = () => {};
@@ -13,9 +15,12 @@ export function onHover(render) {
   redraw = render;
 }
 
-/// `series` are { name, values, look } with the oldest first, `look` being a class; `span` the minutes shown.
+/// `series` are { name, values, look } with the oldest first, `look` being a class.
 /// `lead` stands for the figure of now; `format` writes values.
-export function chart({ id, title, lead, series, step, until, span = 60, format, small }) {
+export function chart({ id, title, lead, series, step, until, format, small }) {
+  const known = Math.max(...series.map((one) => one.values?.length ?? 0));
+  // A node that was just started has nothing to fill an hour with.
+  const span = SPANS.find((minutes) => minutes * 60 >= known * step) ?? SPANS.at(-1);
   const points = Math.round((span * 60) / step);
   const shown = series.map((one) => ({ ...one, values: (one.values ?? []).slice(-points) }));
   const length = Math.max(...shown.map((one) => one.values.length));
@@ -89,7 +94,7 @@ export function chart({ id, title, lead, series, step, until, span = 60, format,
         "span",
         { class: "chart-x", "aria-hidden": "true" },
         h("span", null, `${span} min ago`),
-        !small && h("span", null, `${span / 2}`),
+        !small && span === 60 && h("span", { key: "half" }, "30"),
         h("span", null, "now"),
       ),
     ),

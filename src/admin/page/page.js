@@ -19,7 +19,11 @@ let link = { state: "connecting", since: Date.now(), why: "" };
 let pausedAt = null;
 let isDue = false;
 
-const answers = new Answers(() => render());
+const answers = new Answers(() => {
+  // What is wanted may follow from what came: rows of a list that are open.
+  look();
+  render();
+});
 
 /// The node's clock, which goes on between its words.
 const clock = () => Date.parse(overview.now) + (pausedAt ?? performance.now()) - heardAt;
