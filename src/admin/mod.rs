@@ -1,4 +1,4 @@
-//! The operator's listener: `/live`, `/ready`, `/metrics`, `/v1/status`, `/v1/plan`, and the [`api`] of the keys. What runs is
+//! The operator's listener: the [`page`], `/live`, `/ready`, `/metrics`, `/v1/status`, `/v1/plan`, and the [`api`] of the keys. What runs is
 //! read here and never changed: a change goes to the store, and comes back as it does to every node.
 
 pub mod access;
@@ -6,6 +6,7 @@ pub mod api;
 mod history;
 mod listen;
 mod metrics;
+mod page;
 mod sampler;
 mod tls;
 mod views;
@@ -80,7 +81,8 @@ impl Views {
     }
 }
 
-const PLACES: &str = "there are /live, /ready, /metrics and what docs/api.md lists below /v1/\n";
+const PLACES: &str =
+    "there are the page at /, /live, /ready, /metrics and what docs/api.md lists below /v1/\n";
 
 /// How often files of passwords and certificates are looked at.
 const LOOK: Duration = Duration::from_secs(2);
@@ -101,6 +103,7 @@ pub async fn serve(
         .route("/v1/status", get(status))
         .route("/v1/plan", get(plan))
         .merge(api::router())
+        .merge(page::router())
         .merge(views::router())
         .fallback(async || (StatusCode::NOT_FOUND, PLACES))
         .with_state(views)

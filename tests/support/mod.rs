@@ -7,6 +7,7 @@
 // Each test file is a crate of its own and uses a part of this.
 #![allow(dead_code, unreachable_pub)]
 
+pub mod browser;
 pub mod certs;
 pub mod client;
 pub mod dns;
