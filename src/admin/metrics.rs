@@ -293,15 +293,15 @@ fn of_process(page: &mut Page) {
     }
 }
 
-struct Usage {
+pub(super) struct Usage {
     cpu_seconds: f64,
-    resident: f64,
+    pub(super) resident: f64,
     descriptors: f64,
-    started: f64,
+    pub(super) started: f64,
 }
 
 /// From `/proc/self`; nothing where there is none.
-fn usage() -> Option<Usage> {
+pub(super) fn usage() -> Option<Usage> {
     let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
     // What is in parentheses may hold anything; behind it are numbers, the third of all at first.
     let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();

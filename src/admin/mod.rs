@@ -1,7 +1,10 @@
 //! The operator's listener: `/live`, `/ready`, `/metrics`, `/v1/status`, `/v1/plan`, and the [`api`] of the keys. What runs is
-//! read here and never changed: a change goes to the store, and comes back as it does to every node.
+//! read here and never changed: a change goes to the store, and comes back as it does to every node. In [`haproxy`] is
+//! what tools for HAProxy ask for, in [`in_band`] what the HTTP listeners show at `stats_uri`.
 
 pub mod api;
+mod haproxy;
+mod in_band;
 mod listen;
 mod metrics;
 
@@ -10,7 +13,8 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
-use axum::response::{IntoResponse, Json, Response};
+use axum::middleware::from_fn_with_state;
+use axum::response::{Html, IntoResponse, Json, Redirect, Response};
 use axum::routing::get;
 use axum::{Extension, Router};
 use serde::Serialize;
@@ -24,6 +28,8 @@ use crate::proxy::Shared;
 use crate::status::{NodeStatus, Phase};
 use crate::store::{Monitor, StoreHealth};
 
+pub use haproxy::{AdminSocket, serve_socket};
+
 /// What the listener shows.
 #[derive(Clone)]
 pub struct Views {
@@ -34,11 +40,32 @@ pub struct Views {
 }
 
 const PLACES: &str =
-    "there are /live, /ready, /metrics, /v1/status, /v1/plan, /v1/services and /v1/certs\n";
+    "there are /live, /ready, /metrics, /;csv, /v1/status, /v1/plan, /v1/services and /v1/certs\n";
+
+/// What leads on from the root.
+const INDEX: &str = "<!DOCTYPE html><title>pointsman</title><h1>pointsman</h1>\
+    <p><a href=\";csv\">;csv</a></p>\n";
 
 /// Serves until the task is dropped.
 pub async fn serve(listener: TcpListener, views: Views) -> std::io::Result<()> {
-    let router = Router::new()
+    let questions = views.shared.questions();
+    let router = router(views);
+    let in_band = async {
+        if let Some(questions) = questions {
+            in_band::answer(questions, router.clone()).await;
+        }
+    };
+    tokio::join!(listen::serve(listener, router.clone()), in_band);
+    Ok(())
+}
+
+fn router(views: Views) -> Router {
+    let csv = from_fn_with_state(views.clone(), haproxy::csv_or);
+    Router::new()
+        .route("/", get(async || Html(INDEX)))
+        // Where HAProxy and its guides have the page.
+        .route("/stats", get(async || Redirect::temporary("/")))
+        .route("/haproxy", get(async || Redirect::temporary("/")))
         .route("/live", get(async || "live\n"))
         .route("/ready", get(ready))
         .route("/metrics", get(metrics::metrics))
@@ -46,9 +73,8 @@ pub async fn serve(listener: TcpListener, views: Views) -> std::io::Result<()> {
         .route("/v1/plan", get(plan))
         .merge(api::router())
         .fallback(async || (StatusCode::NOT_FOUND, PLACES))
-        .with_state(views);
-    listen::serve(listener, router).await;
-    Ok(())
+        .layer(csv)
+        .with_state(views)
 }
 
 /// A free-standing bind, so that a taken port is told at the start.

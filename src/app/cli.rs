@@ -192,6 +192,10 @@ pub struct RunArgs {
     /// without it
     #[arg(long, env = "LB_API_TOKEN_FILE", value_name = "FILE")]
     pub api_token_file: Option<PathBuf>,
+    /// A unix socket that answers HAProxy's commands, for its tools and scripts; who may open it may change
+    /// keys. Made with mode 0600 [default: none]
+    #[arg(long, env = "LB_ADMIN_SOCKET", value_name = "PATH")]
+    pub admin_socket: Option<PathBuf>,
     /// Threads that forward traffic [default: one per CPU]
     #[arg(long, env = "LB_WORKERS", value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub workers: Option<u16>,
