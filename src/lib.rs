@@ -14,6 +14,7 @@ pub mod change;
 pub mod config;
 pub mod diag;
 pub mod dns;
+pub mod events;
 pub mod link;
 pub mod names;
 pub mod password;

@@ -1,6 +1,8 @@
 //! What a node tells about itself: plain data for `pointsman status`, `pointsman wait`, the API and
 //! whoever reads the status keys. No sockets, no files, no clock in here.
 
+pub mod generations;
+
 use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};

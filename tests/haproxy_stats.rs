@@ -252,6 +252,31 @@ fn lines_are_those_of_haproxy_for_the_same_upstreams_and_requests() {
         }
     }
     assert!(apart_too.is_empty(), "{apart_too:#?}");
+    // What both measure, each in its own way.
+    let number = |lines: &Lines, proxy, server, column: &str| -> u64 {
+        let text = figure(lines, proxy, server, column);
+        text.parse()
+            .unwrap_or_else(|_| panic!("{column} of {proxy} {server}: {text:?}"))
+    };
+    for lines in [&ours, &theirs] {
+        for (proxy, server) in [
+            ("http-in", "FRONTEND"),
+            ("web", "BACKEND"),
+            ("db", "FRONTEND"),
+            ("db", "BACKEND"),
+        ] {
+            for column in ["bin", "bout"] {
+                let bytes = number(lines, proxy, server, column);
+                assert!(
+                    (1..10_000).contains(&bytes),
+                    "{column} of {proxy} {server}: {bytes}"
+                );
+            }
+        }
+        assert!(number(lines, "web", "b", "chkfail") > 0);
+        assert!(number(lines, "web", "a", "lastchg") < 600);
+        assert!(number(lines, "web", "BACKEND", "rate") < 100);
+    }
 }
 
 #[test]
@@ -707,6 +732,27 @@ fn the_page_is_shown_in_band_read_only_and_nothing_else_of_the_admin_listener() 
             let all = lines(&transport.get(HOST, csv).text());
             assert_eq!(figure(&all, "web", "BACKEND", "status"), "UP");
         }
+        for json in [
+            "/lbstats/v1/overview?history=1",
+            "/lbstats/v1/running/services?q=web&size=5",
+            "/lbstats/v1/running/services/http/web",
+            "/lbstats/v1/running/upstreams",
+            "/lbstats/v1/running/listeners",
+            "/lbstats/v1/running/certificates",
+            "/lbstats/v1/generations",
+            "/lbstats/v1/refused",
+            "/lbstats/v1/events?after=0",
+            "/lbstats/v1/nodes",
+        ] {
+            let answer = transport.get(HOST, json);
+            assert_eq!(answer.status(), 200, "{json}: {}", answer.text());
+            assert_eq!(answer.header("content-type"), Some("application/json"));
+            serde_json::from_slice::<serde_json::Value>(&answer.body.bytes).expect("JSON");
+        }
+        // What is refused there is refused here, with the same words.
+        let refused = transport.get(HOST, "/lbstats/v1/running/services?size=x");
+        assert_eq!(refused.status(), 400);
+        assert!(refused.text().contains("error"), "{}", refused.text());
         let head = transport.ask(&Ask::new("HEAD", HOST, "/lbstats/;csv"));
         assert_eq!((head.status(), head.text()), (200, String::new()));
         let post = transport.ask(&Ask::new("POST", HOST, "/lbstats/v1/overview"));
@@ -717,6 +763,7 @@ fn the_page_is_shown_in_band_read_only_and_nothing_else_of_the_admin_listener() 
             "/lbstats/v1/services/web/upstreams/a/drain",
             "/lbstats/v1/plan",
             "/lbstats/v1/status",
+            "/lbstats/v1/stream",
             "/lbstats/metrics",
             "/lbstats/live",
         ] {

@@ -33,7 +33,12 @@ fn scrape(balancer: &Pointsman) -> BTreeMap<String, f64> {
             assert_eq!(kind == "counter", name.ends_with("_total"), "{line}");
         } else {
             let (name, value) = line.rsplit_once(' ').expect("a value");
-            assert_eq!(name.split('{').next(), Some(family.as_str()), "{line}");
+            let of = name.split('{').next().expect("a name");
+            let of = ["_bucket", "_sum", "_count"]
+                .iter()
+                .find_map(|end| of.strip_suffix(end).filter(|of| *of == family))
+                .unwrap_or(of);
+            assert_eq!(of, family, "{line}");
             let value = value.parse().expect("a number");
             assert!(samples.insert(name.to_owned(), value).is_none(), "{line}");
         }
@@ -66,6 +71,21 @@ fn what_happens_is_counted_and_what_is_wrong_is_told_until_it_is_right() {
         now[&format!("pointsman_upstream_served_total{upstream}")],
         10.0
     );
+    let latency = |end: &str, more: &str| {
+        let labels = format!("{{service=\"web\",mode=\"http\"{more}}}");
+        now[&format!("pointsman_service_latency_seconds_{end}{labels}")]
+    };
+    assert_eq!(latency("count", ""), 10.0);
+    assert_eq!(latency("bucket", ",le=\"+Inf\""), 10.0);
+    assert!(latency("bucket", ",le=\"0.001\"") <= latency("bucket", ",le=\"10\""));
+    let sum = latency("sum", "");
+    assert!(sum > 0.0 && sum < 60.0, "{sum}");
+    let bytes = |direction: &str| {
+        let labels = format!("{{service=\"web\",mode=\"http\",direction=\"{direction}\"}}");
+        now[&format!("pointsman_service_bytes_total{labels}")]
+    };
+    assert!(bytes("in") > 10.0 * 16.0 && bytes("out") > 10.0 * 16.0);
+    assert!(now["pointsman_events_total{event=\"swapped\",level=\"info\"}"] >= 1.0);
     assert_eq!(now["pointsman_ready"], 1.0);
     assert_eq!(now["pointsman_units_refused"], 0.0);
     let ends = now["pointsman_certificate_not_after_seconds{certificate=\"www\"}"];

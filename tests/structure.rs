@@ -24,7 +24,10 @@ const FLOORS: &[(u8, &[&str])] = &[
             "link",
         ],
     ),
-    (2, &["store", "seal", "render", "config", "resolve"]),
+    (
+        2,
+        &["store", "seal", "render", "config", "resolve", "events"],
+    ),
     (3, &["plan", "change"]),
     (4, &["proxy"]),
     (5, &["apply", "admin"]),

@@ -4,12 +4,16 @@
 
 pub mod api;
 mod haproxy;
+mod history;
 mod in_band;
 mod listen;
 mod metrics;
+mod sampler;
+mod views;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Instant;
 
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
@@ -20,13 +24,18 @@ use axum::{Extension, Router};
 use serde::Serialize;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
+use tokio_util::task::AbortOnDropHandle;
 
-use crate::balance::{Health, Share, UpstreamState};
+use crate::balance::Health;
 use crate::diag::Diagnostic;
 use crate::plan::Service;
 use crate::proxy::Shared;
+use crate::status::generations::Generations;
 use crate::status::{NodeStatus, Phase};
-use crate::store::{Monitor, StoreHealth};
+use crate::store::{Monitor, StatusBoard, StoreHealth};
+
+use sampler::Sampler;
+use views::{Glance, Nodes, Seats};
 
 pub use haproxy::{AdminSocket, serve_socket};
 
@@ -37,10 +46,42 @@ pub struct Views {
     pub shared: Arc<Shared>,
     pub stores: Monitor,
     pub api: api::Api,
+    generations: Arc<Generations>,
+    nodes: Arc<Nodes>,
+    sampler: Arc<Sampler>,
+    glance: Arc<Glance>,
+    seats: Seats,
+    began: Instant,
+}
+
+/// Where what is shown comes from.
+pub struct Sources {
+    pub status: watch::Receiver<NodeStatus>,
+    pub shared: Arc<Shared>,
+    pub stores: Monitor,
+    pub generations: Arc<Generations>,
+    pub board: StatusBoard,
+}
+
+impl Views {
+    pub fn new(sources: Sources, api: api::Api) -> Self {
+        Self {
+            sampler: Sampler::new(sources.shared.clone()),
+            status: sources.status,
+            shared: sources.shared,
+            stores: sources.stores,
+            generations: sources.generations,
+            nodes: Nodes::new(sources.board),
+            api,
+            glance: Arc::default(),
+            seats: Seats::default(),
+            began: Instant::now(),
+        }
+    }
 }
 
 const PLACES: &str =
-    "there are /live, /ready, /metrics, /;csv, /v1/status, /v1/plan, /v1/services and /v1/certs\n";
+    "there are /;csv, /live, /ready, /metrics and what docs/api.md lists below /v1/\n";
 
 /// What leads on from the root.
 const INDEX: &str = "<!DOCTYPE html><title>pointsman</title><h1>pointsman</h1>\
@@ -48,6 +89,7 @@ const INDEX: &str = "<!DOCTYPE html><title>pointsman</title><h1>pointsman</h1>\
 
 /// Serves until the task is dropped.
 pub async fn serve(listener: TcpListener, views: Views) -> std::io::Result<()> {
+    let _sampler = AbortOnDropHandle::new(tokio::spawn(views.sampler.clone().run()));
     let questions = views.shared.questions();
     let router = router(views);
     let in_band = async {
@@ -72,6 +114,7 @@ fn router(views: Views) -> Router {
         .route("/v1/status", get(status))
         .route("/v1/plan", get(plan))
         .merge(api::router())
+        .merge(views::router())
         .fallback(async || (StatusCode::NOT_FOUND, PLACES))
         .layer(csv)
         .with_state(views)
@@ -185,11 +228,7 @@ impl ServiceView {
         Self {
             unit: service.unit.to_string(),
             name: service.config.name.to_string(),
-            mode: if service.tcp_port().is_some() {
-                "tcp"
-            } else {
-                "http"
-            },
+            mode: views::mode(service),
             active: state.gate.active(),
             queued: state.gate.queued(),
             answers: state.answers(),
@@ -208,7 +247,7 @@ impl ServiceView {
                         Health::Up => "up",
                         Health::Down => "down",
                     },
-                    share: share(service, &member.state),
+                    share: views::share(service, member),
                     in_flight: member.state.in_flight(),
                     served: member.state.served(),
                     connect_failures: member.state.connect_failures(),
@@ -216,12 +255,4 @@ impl ServiceView {
                 .collect(),
         }
     }
-}
-
-fn share(service: &Service, state: &UpstreamState) -> Option<f64> {
-    let is_warming = service.config.warm_up.is_some()
-        && state.health() == Health::Up
-        && state.share() < Share::FULL;
-    // Two digits are enough for people.
-    is_warming.then(|| (state.share().part() * 100.0).round() / 100.0)
 }

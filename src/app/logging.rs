@@ -11,8 +11,11 @@ use std::thread::JoinHandle;
 
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::app::cli::{LogArgs, LogFormat};
+use crate::events;
 
 /// Lines on their way to the output.
 const QUEUED: usize = 4096;
@@ -71,14 +74,16 @@ pub(super) fn start(args: &LogArgs, voice: Voice) -> io::Result<()> {
         })?;
     *WRITER.lock().unwrap_or_else(PoisonError::into_inner) = Some(thread);
     *LINES.lock().unwrap_or_else(PoisonError::into_inner) = Some(lines.clone());
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
+    let output = tracing_subscriber::fmt::layer()
         .with_ansi(is_service && io::stdout().is_terminal())
         .with_target(false)
         .with_writer(Lines { lines, dropped });
+    let registry = tracing_subscriber::registry().with(is_service.then(events::layer));
     match args.log_format {
-        LogFormat::Text => builder.init(),
-        LogFormat::Json => builder.json().flatten_event(true).init(),
+        LogFormat::Text => registry.with(output.with_filter(filter)).init(),
+        LogFormat::Json => registry
+            .with(output.json().flatten_event(true).with_filter(filter))
+            .init(),
     }
     Ok(())
 }

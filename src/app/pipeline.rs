@@ -13,7 +13,7 @@ mod names;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::watch;
 
@@ -29,6 +29,7 @@ use crate::render::{Rendered, Renderer, Templates, UnitText};
 use crate::resolve::Wanted;
 use crate::seal::{Opener, SealKeys};
 use crate::snapshot::Snapshot;
+use crate::status::generations::{Generations, Made, Reason};
 use crate::status::{NodeStatus, Phase, Refusal, Serving, digest_text, time_text};
 
 use certificates::Proof;
@@ -43,6 +44,7 @@ pub(super) struct Outlets {
     pub(super) status: watch::Sender<NodeStatus>,
     /// The resolver.
     pub(super) wanted: watch::Sender<Wanted>,
+    pub(super) generations: Arc<Generations>,
 }
 
 pub(super) struct Pipeline {
@@ -71,6 +73,8 @@ pub(super) struct Pipeline {
     known: Known,
     /// What DNS has to be asked.
     wanted: watch::Sender<Wanted>,
+    /// What was swapped in, for those who look.
+    generations: Arc<Generations>,
     /// Whether a plan was committed: before that, even one without services is news.
     has_committed: bool,
     /// Units of the saved config that no store has spoken of yet.
@@ -87,7 +91,11 @@ impl Pipeline {
         court: Court,
         applier: Applier,
         saved: Option<LastGood>,
-        Outlets { status, wanted }: Outlets,
+        Outlets {
+            status,
+            wanted,
+            generations,
+        }: Outlets,
     ) -> Self {
         Self {
             opener,
@@ -105,6 +113,7 @@ impl Pipeline {
             not_yet: BTreeMap::new(),
             known: Known::default(),
             wanted,
+            generations,
             has_committed: false,
             unconfirmed: false,
             closed: Vec::new(),
@@ -137,7 +146,7 @@ impl Pipeline {
         });
         self.warned.clear();
         let decision = self.court.decide(verdicts);
-        self.enforce(decision, saved.revision, started);
+        self.enforce(decision, saved.revision, started, Reason::SavedConfig);
     }
 
     fn judge_saved(&mut self, saved: &Saved) -> Vec<(UnitName, Verdict)> {
@@ -188,7 +197,7 @@ impl Pipeline {
         decision.changes.splice(..0, read_again);
         let digest = digest_text(snapshot.digest());
         self.status.send_modify(|status| status.digest = digest);
-        self.enforce(decision, snapshot.revision(), started);
+        self.enforce(decision, snapshot.revision(), started, Reason::Keys);
     }
 
     /// Renders everything anew by other templates, if there is something to render yet.
@@ -221,7 +230,7 @@ impl Pipeline {
         if !free.is_empty() {
             let decision = self.court.retry_binds(free);
             let revision = self.applier.current().revision;
-            self.enforce(decision, revision, Instant::now());
+            self.enforce(decision, revision, Instant::now(), Reason::Port);
         }
         self.follow_time();
     }
@@ -375,7 +384,7 @@ impl Pipeline {
     }
 
     /// Makes a decision true: plan, stage, commit, save, tell.
-    fn enforce(&mut self, mut decision: Decision, revision: u64, started: Instant) {
+    fn enforce(&mut self, mut decision: Decision, revision: u64, started: Instant, reason: Reason) {
         let mut swap = None;
         let current = &self.applier.current().plan;
         let is_due = !current.is_as_of(unix_time()) || !current.has_answers(&self.known.answers);
@@ -392,7 +401,29 @@ impl Pipeline {
         {
             saved.save(revision, std::mem::take(&mut decision.saved));
         }
-        self.tell(&decision, swap, revision, started);
+        let took = started.elapsed();
+        self.tell(&decision, swap.as_ref(), revision, took);
+        if let Some(swap) = swap {
+            self.note_swap(swap, revision, took, reason);
+        }
+    }
+
+    fn note_swap(&self, swap: Swap, revision: u64, took: Duration, reason: Reason) {
+        let names = |units: Vec<UnitName>| units.iter().map(ToString::to_string).collect();
+        self.generations.add(Made {
+            generation: swap.generation,
+            revision,
+            at: time_text(SystemTime::now()),
+            took_ms: took.as_secs_f64() * 1e3,
+            reason,
+            changed: names(swap.changed_units),
+            changed_total: swap.changed,
+            removed: names(swap.removed_units),
+            removed_total: swap.removed,
+            opened: swap.opened,
+            closed: swap.closed,
+            refused: self.refusals.len(),
+        });
     }
 
     /// Meets the needs of a plan with these changes. Units whose port cannot be had fall back, which
@@ -417,14 +448,19 @@ impl Pipeline {
         }
     }
 
-    fn tell(&mut self, decision: &Decision, swap: Option<Swap>, revision: u64, started: Instant) {
+    fn tell(&mut self, decision: &Decision, swap: Option<&Swap>, revision: u64, took: Duration) {
         let now = SystemTime::now();
         let healed = decision.healed.iter();
         let healed: Vec<_> = healed
             .filter(|unit| self.refusals.remove(*unit).is_some())
             .collect();
         for unit in healed.iter().take(LOGGED) {
-            tracing::info!(unit = unit.as_str(), revision, "unit is accepted again");
+            tracing::info!(
+                unit = unit.as_str(),
+                revision,
+                event = "unit_accepted",
+                "unit is accepted again"
+            );
         }
         if healed.len() > LOGGED {
             tracing::info!(
@@ -452,7 +488,7 @@ impl Pipeline {
                 certificates = (swap.certificates > 0).then_some(swap.certificates),
                 changed = swap.changed, removed = swap.removed, opened = swap.opened,
                 closed = swap.closed, refused = self.refusals.len(),
-                took = ?started.elapsed(), "swapped"
+                took = ?took, event = "swapped", "swapped"
             );
         }
         let fleet = self.applier.fleet();
@@ -540,6 +576,7 @@ impl Pipeline {
                 revision = refusal.revision,
                 serving,
                 reason = refusal.reason(),
+                event = "unit_refused",
                 "unit refused"
             );
         }
@@ -561,7 +598,17 @@ struct News {
 fn log_warnings(News { warnings, .. }: &News, revision: u64) {
     for warning in warnings.iter().take(LOGGED) {
         let reason = warning.to_string();
-        tracing::warn!(unit = warning.unit, revision, reason, "unit accepted, but");
+        let event = match warning.code.as_str() {
+            "expires-soon" | "expired" => "certificate_ends",
+            _ => "unit_warned",
+        };
+        tracing::warn!(
+            unit = warning.unit,
+            revision,
+            reason,
+            event,
+            "unit accepted, but"
+        );
     }
     if warnings.len() > LOGGED {
         let more = warnings.len() - LOGGED;

@@ -32,6 +32,7 @@ use crate::render::{Templates, fingerprint};
 use crate::resolve::{self, Wanted};
 use crate::seal::{Opener, SealKeys};
 use crate::snapshot::Snapshot;
+use crate::status::generations::Generations;
 use crate::status::{NodeStatus, Phase, time_text};
 use crate::store::{self, SharedTickets, StatusBoard};
 use crate::tls::tickets::Ring;
@@ -145,6 +146,7 @@ async fn run_until_signal(args: RunArgs) -> anyhow::Result<ExitCode> {
         answers: saved.answers.clone(),
         ..Known::default()
     });
+    let generations = Arc::new(Generations::default());
     let mut pipeline = Pipeline::new(
         Opener::new(seal_keys.clone()),
         templates.clone(),
@@ -155,6 +157,7 @@ async fn run_until_signal(args: RunArgs) -> anyhow::Result<ExitCode> {
         Outlets {
             status: status.clone(),
             wanted,
+            generations: generations.clone(),
         },
     );
 
@@ -171,6 +174,7 @@ async fn run_until_signal(args: RunArgs) -> anyhow::Result<ExitCode> {
     let resolver = tokio::spawn(resolve::run(names_wanted, names_known));
     let _resolver = AbortOnDropHandle::new(resolver);
     let mut board = StatusBoard::open(&specs, &store_options)?;
+    let read_board = StatusBoard::open(&specs, &store_options)?;
     let (seal_keys_now, seal_keys_seen) = watch::channel(seal_keys.clone());
     let keeper = tickets::Keeper {
         ring: ticket_keys,
@@ -180,12 +184,14 @@ async fn run_until_signal(args: RunArgs) -> anyhow::Result<ExitCode> {
     };
     let _keeper = AbortOnDropHandle::new(tokio::spawn(keeper.run()));
     let mut store = store::open(all, store_options);
-    let views = admin::Views {
+    let sources = admin::Sources {
         status: status_seen.clone(),
         shared,
         stores: store.monitor(),
-        api,
+        generations,
+        board: read_board,
     };
+    let views = admin::Views::new(sources, api);
     let admin = tokio::spawn(admin::serve(stats, views.clone()));
     let admin_socket = admin_socket
         .map(|socket| AbortOnDropHandle::new(tokio::spawn(admin::serve_socket(socket, views))));

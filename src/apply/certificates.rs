@@ -12,7 +12,7 @@ use crate::tls::{self, Validity, time_text};
 
 const DAY: i64 = 24 * 3600;
 
-/// From when on the end of a certificate is told, at the longest. Of one that lives for weeks, the last third.
+/// Ends beyond this are not looked at: none of them is near.
 const SOON: i64 = 14 * DAY;
 
 /// How often live certificates are looked at while nothing changes, in seconds.
@@ -87,7 +87,7 @@ pub fn default_warning(certificates: &Certificates) -> Option<Diagnostic> {
 /// The text changes once a day, and so it is logged once a day.
 fn ending(own: &NamedCertificate, now: i64) -> Option<Diagnostic> {
     let end = own.certificate.not_after();
-    let lifetime = end.saturating_sub(own.certificate.not_before());
+    let left = end.saturating_sub(now);
     let at = time_text(end);
     let days = |seconds: i64| match seconds / DAY {
         0 => "less than a day".to_owned(),
@@ -95,8 +95,8 @@ fn ending(own: &NamedCertificate, now: i64) -> Option<Diagnostic> {
         days => format!("{days} days"),
     };
     let first = own.certificate.names().first().map_or("", |name| name);
-    let (code, help, message) = match end - now {
-        left if left < 0 => (
+    let (code, help, message) = match own.certificate.end(now) {
+        tls::End::Past => (
             "expired",
             "write a new one to the same key; this one is served only where there is no other",
             format!(
@@ -104,7 +104,7 @@ fn ending(own: &NamedCertificate, now: i64) -> Option<Diagnostic> {
                 days(-left)
             ),
         ),
-        left if left < SOON.min(lifetime / 3) => (
+        tls::End::Near => (
             "expires-soon",
             "write a new one to the same key; this one is served until then",
             format!(
@@ -112,7 +112,7 @@ fn ending(own: &NamedCertificate, now: i64) -> Option<Diagnostic> {
                 days(left)
             ),
         ),
-        _ => return None,
+        tls::End::Far => return None,
     };
     let warning = Diagnostic::warning(code, message).in_unit(&own.unit);
     Some(warning.for_field("pem").help(help))

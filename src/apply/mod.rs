@@ -23,6 +23,7 @@ use crate::names::UnitName;
 use crate::plan::Plan;
 use crate::proxy::health::Checker;
 use crate::proxy::{Bound, Fleet, Generation, Protocol, Termination, bind};
+use crate::status::generations::NAMED;
 
 /// How long the last lines of access logs may take at the end.
 const LOG_FLUSH: Duration = Duration::from_secs(2);
@@ -48,14 +49,17 @@ pub struct Staged {
     tls: Arc<Termination>,
 }
 
-/// What a commit did, for the log.
-#[derive(Clone, Copy, Debug)]
+/// What a commit did, for those who are told.
+#[derive(Clone, Debug)]
 pub struct Swap {
     pub generation: u64,
     pub services: usize,
     pub certificates: usize,
     pub changed: usize,
     pub removed: usize,
+    /// The first of them by name.
+    pub changed_units: Vec<UnitName>,
+    pub removed_units: Vec<UnitName>,
     pub opened: usize,
     pub closed: usize,
 }
@@ -146,6 +150,8 @@ impl Applier {
             certificates: plan.certificates().len(),
             changed: changes.len() - removed,
             removed,
+            changed_units: first_units(&changes, |form| form.is_some()),
+            removed_units: first_units(&changes, |form| form.is_none()),
             opened: bound.len() + self.waiting_http.len() + https.len(),
             closed: closed.len(),
         };
@@ -241,6 +247,11 @@ impl Applier {
             tracing::error!(listener = %address, %error, "bound address does not listen");
         }
     }
+}
+
+fn first_units<T>(changes: &[(UnitName, T)], is_meant: impl Fn(&T) -> bool) -> Vec<UnitName> {
+    let meant = changes.iter().filter(|(_, form)| is_meant(form));
+    meant.map(|(unit, _)| unit.clone()).take(NAMED).collect()
 }
 
 fn bind_failure(address: SocketAddr, error: &io::Error) -> Diagnostic {

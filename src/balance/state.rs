@@ -4,10 +4,11 @@ use std::net::SocketAddr;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU16, AtomicU32, AtomicU64};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use crossbeam_utils::CachePadded;
 
-use crate::balance::Gate;
+use crate::balance::{Gate, Latencies};
 use crate::names::UpstreamName;
 
 /// Unique in this process for as long as it runs.
@@ -69,6 +70,8 @@ pub enum Outcome {
 pub struct ServiceState {
     hot: CachePadded<ServiceHot>,
     pub gate: Gate,
+    /// Of HTTP, from the choice of an upstream to the head of its answer; of TCP, to the connection.
+    pub latencies: Latencies,
 }
 
 #[derive(Debug, Default)]
@@ -79,6 +82,8 @@ struct ServiceHot {
     flows: AtomicU64,
     failures: AtomicU64,
     turned_away: AtomicU64,
+    bytes_up: AtomicU64,
+    bytes_down: AtomicU64,
     /// Requests and flows under way that the access log follows.
     traced: AtomicU32,
 }
@@ -109,6 +114,18 @@ impl ServiceState {
             Outcome::TurnedAway => &self.hot.turned_away,
         };
         counter.fetch_add(1, Relaxed);
+    }
+
+    /// What went up to an upstream and down to the client, when it is over.
+    pub fn record_bytes(&self, (up, down): (u64, u64)) {
+        self.hot.bytes_up.fetch_add(up, Relaxed);
+        self.hot.bytes_down.fetch_add(down, Relaxed);
+    }
+
+    /// From clients to upstreams, and back.
+    pub fn bytes(&self) -> (u64, u64) {
+        let (up, down) = (&self.hot.bytes_up, &self.hot.bytes_down);
+        (up.load(Relaxed), down.load(Relaxed))
     }
 
     /// Answers by class, 1xx to 5xx.
@@ -144,13 +161,27 @@ pub struct UpstreamState {
     has_left: AtomicBool,
     /// What the last check found, in words; empty before the first. For those who look, not for traffic.
     last_check: Mutex<Box<str>>,
+    times: Times,
     hot: CachePadded<UpstreamHot>,
+    /// As the service's.
+    pub latencies: Latencies,
+}
+
+/// When things happened, in milliseconds since 1970; 0: never. Written by the checker alone.
+#[derive(Debug, Default)]
+struct Times {
+    health: AtomicU64,
+    check: AtomicU64,
+    /// How often it went down, and checks that failed.
+    downs: AtomicU64,
+    failed_checks: AtomicU64,
 }
 
 #[derive(Debug, Default)]
 struct UpstreamHot {
     in_flight: AtomicU32,
     served: AtomicU64,
+    failed: AtomicU64,
     connect_failures: AtomicU64,
 }
 
@@ -166,7 +197,9 @@ impl UpstreamState {
             was_up: AtomicBool::new(false),
             has_left: AtomicBool::new(false),
             last_check: Mutex::default(),
+            times: Times::default(),
             hot: CachePadded::default(),
+            latencies: Latencies::default(),
         };
         state.set_health(if is_checked {
             Health::Starting
@@ -258,8 +291,39 @@ impl UpstreamState {
         self.has_left.load(Acquire)
     }
 
+    /// Keeps when its health came to be what it is.
+    pub fn note_change(&self, at_ms: u64) {
+        self.times.health.store(at_ms, Relaxed);
+        if self.health() == Health::Down && self.was_up() {
+            self.times.downs.fetch_add(1, Relaxed);
+        }
+    }
+
+    /// Since when its health is what it is, in milliseconds since 1970.
+    pub fn since_ms(&self) -> Option<u64> {
+        Some(self.times.health.load(Relaxed)).filter(|at| *at > 0)
+    }
+
+    /// When it was checked last, in milliseconds since 1970.
+    pub fn checked_ms(&self) -> Option<u64> {
+        Some(self.times.check.load(Relaxed)).filter(|at| *at > 0)
+    }
+
+    /// How often it went down.
+    pub fn downs(&self) -> u64 {
+        self.times.downs.load(Relaxed)
+    }
+
+    pub fn failed_checks(&self) -> u64 {
+        self.times.failed_checks.load(Relaxed)
+    }
+
     /// Keeps what a check found; most find what the one before found.
-    pub fn note_check(&self, found: &str) {
+    pub fn note_check(&self, found: &str, passed: bool, at_ms: u64) {
+        self.times.check.store(at_ms, Relaxed);
+        if !passed {
+            self.times.failed_checks.fetch_add(1, Relaxed);
+        }
         let mut last = self
             .last_check
             .lock()
@@ -283,6 +347,24 @@ impl UpstreamState {
 
     pub fn served(&self) -> u64 {
         self.hot.served.load(Relaxed)
+    }
+
+    /// It answered with this status after so long.
+    #[inline]
+    pub fn answered(&self, status: u16, took: Duration) {
+        self.latencies.note(took);
+        if status >= 500 {
+            self.record_failure();
+        }
+    }
+
+    /// What was given to it came to nothing, or to a 5xx.
+    pub fn record_failure(&self) {
+        self.hot.failed.fetch_add(1, Relaxed);
+    }
+
+    pub fn failed(&self) -> u64 {
+        self.hot.failed.load(Relaxed)
     }
 
     pub fn connect_failures(&self) -> u64 {

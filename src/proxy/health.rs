@@ -17,6 +17,7 @@ use tokio::time::{Instant, sleep, timeout};
 use crate::balance::{Health, Share, UpstreamId, UpstreamState};
 use crate::config::{CheckKind, HealthCheck};
 use crate::plan::{Secured, Service};
+use crate::proxy::now_ms;
 use crate::proxy::probe::probe;
 use crate::proxy::warm_up::WarmUp;
 use crate::proxy_header::Form;
@@ -86,6 +87,9 @@ impl Checker {
                 // Nobody would ever call it up again.
                 member.state.set_health(Health::Up);
                 member.state.set_share(Share::FULL);
+                if member.state.since_ms().is_none() {
+                    member.state.note_change(now_ms());
+                }
             } else if self.running.get(&id).is_none_or(|running| {
                 running.check != *check
                     || running.warm_up != warm_up
@@ -216,10 +220,14 @@ async fn watch(watched: Watched, check: HealthCheck, queues: Arc<Queues>) {
         let reason = match &verdict {
             Ok(reason) | Err(reason) => reason.as_str(),
         };
-        watched.state.note_check(reason);
+        let now = now_ms();
+        watched.state.note_check(reason, verdict.is_ok(), now);
         let (service, upstream) = (&watched.service, &watched.upstream);
         let is_new = !watched.state.was_up();
         let change = watched.state.judge(verdict.is_ok(), check.rise, check.fall);
+        if change.is_some() {
+            watched.state.note_change(now);
+        }
         match change {
             Some(Health::Up) => warm_up.begin(&watched.state, watched.warm_up),
             Some(_) => warm_up.end(),
@@ -231,16 +239,16 @@ async fn watch(watched: Watched, check: HealthCheck, queues: Arc<Queues>) {
                 tracing::debug!(%service, %upstream, %address, reason, "new upstream is up");
             }
             Some(Health::Up) => {
-                tracing::info!(%service, %upstream, %address, reason, "upstream is up");
+                tracing::info!(%service, %upstream, %address, reason, event = "upstream_up", "upstream is up");
             }
             Some(_) if !is_new => {
-                tracing::warn!(%service, %upstream, %address, reason, "upstream is down");
+                tracing::warn!(%service, %upstream, %address, reason, event = "upstream_down", "upstream is down");
             }
             _ => {}
         }
         if is_new && !is_told && verdict.is_err() && born.elapsed() >= GRACE {
             is_told = true;
-            tracing::warn!(%service, %upstream, %address, reason, "upstream is down");
+            tracing::warn!(%service, %upstream, %address, reason, event = "upstream_down", "upstream is down");
         }
         hangs = is_late && watched.state.health() == Health::Down;
         let interval = match watched.state.was_up() || born.elapsed() > STARTING {

@@ -33,4 +33,4 @@ pub use figures::{Question, Told};
 pub use generation::{Generation, Published};
 pub use listen::{Bound, Protocol, bind};
 pub use tls::{Termination, now_ms};
-pub use worker::{Fleet, Shared};
+pub use worker::{Fleet, Listening, Shared};

@@ -1,7 +1,7 @@
 //! TCP services: an upstream is chosen when a connection comes, then bytes go both ways.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::accesslog::Cause;
 use crate::balance::{Admission, InFlight, Outcome, Place, Tried, client_hash};
@@ -124,6 +124,7 @@ pub(crate) async fn forward(
     }
     service.state.record(Outcome::Flow);
     trace.tunnelled(&ended);
+    service.state.record_bytes(trace.bytes());
     if trace.is_uneventful() {
         trace.forget();
     }
@@ -264,19 +265,26 @@ impl Wanted<'_> {
             }
             let member = &service.members[index];
             let in_flight = InFlight::begin(&member.state);
+            let began = Instant::now();
             let whom = Whom {
                 service,
                 index,
                 header: header.as_deref(),
             };
             match connect(self.worker, whom, timeout).await {
-                Ok(stream) => return Ok((stream, in_flight, index)),
+                Ok(stream) => {
+                    let took = began.elapsed();
+                    service.state.latencies.note(took);
+                    member.state.latencies.note(took);
+                    return Ok((stream, in_flight, index));
+                }
                 Err(_) if self.may_lead_anew && member.state.has_left() => {
                     trace.retried();
                     return Err(NotReached::Outdated);
                 }
                 Err(_) => {
                     outcome = Outcome::UpstreamFailure;
+                    member.state.record_failure();
                     tried.add(index);
                     if !service.has_untried(&tried) && attempt < retries {
                         tried = Tried::default();

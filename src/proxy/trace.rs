@@ -1,8 +1,8 @@
 //! What is remembered of a request or a TCP session on its way, for its line in the access log.
 //!
 //! A [`Trace`] is told of each milestone where it is reached, and makes one line when it is finished.
-//! While no log is written it holds nothing: being told costs a comparison, and no clock is read. What
-//! it holds is lent by the worker and given back.
+//! While no log is written it counts bytes and holds nothing else: being told costs a comparison, and no clock is
+//! read. What it holds is lent by the worker and given back.
 
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
@@ -27,9 +27,13 @@ const HTTP_FRONTEND: &str = "http";
 /// Stories kept for the next request.
 const KEPT: usize = 256;
 
-/// One request or session, if it is to have a line. Dropping it unfinished says that it was cut.
+/// One request or session. If it is to have a line, dropping it unfinished says that it was cut.
 #[derive(Default)]
-pub(crate) struct Trace(Option<Traced>);
+pub(crate) struct Trace {
+    traced: Option<Traced>,
+    bytes_up: Cell<u64>,
+    bytes_down: Cell<u64>,
+}
 
 struct Traced {
     worker: Rc<Worker>,
@@ -57,8 +61,6 @@ struct Story {
     connected: Cell<Option<Instant>>,
     answered: Cell<Option<Instant>>,
     status: Cell<Option<u16>>,
-    bytes_up: Cell<u64>,
-    bytes_down: Cell<u64>,
     retries: Cell<u32>,
     redispatched: Cell<bool>,
     queue_place: Cell<u32>,
@@ -102,6 +104,8 @@ impl Trace {
         tls: Option<&'static str>,
         is_http: bool,
     ) {
+        self.bytes_up.set(0);
+        self.bytes_down.set(0);
         if generation.access_log.is_none() {
             return;
         }
@@ -125,8 +129,6 @@ impl Trace {
             connected: Cell::default(),
             answered: Cell::default(),
             status: Cell::default(),
-            bytes_up: Cell::default(),
-            bytes_down: Cell::default(),
             retries: Cell::default(),
             redispatched: Cell::default(),
             queue_place: Cell::default(),
@@ -145,7 +147,7 @@ impl Trace {
             }
             None => Box::new(story),
         };
-        self.0 = Some(Traced {
+        self.traced = Some(Traced {
             worker: worker.clone(),
             story,
         });
@@ -251,27 +253,24 @@ impl Trace {
 
     /// The head of the request and so much of its body went to the upstream: anew, if it did before.
     pub(crate) fn passed_on(&self, bytes: usize) {
-        if let Some(story) = self.story() {
-            story.bytes_up.set(bytes as u64);
-        }
+        self.bytes_up.set(bytes as u64);
     }
 
     /// More of the request's body came.
     pub(crate) fn received(&self, bytes: usize) {
-        if let Some(story) = self.story() {
-            story.bytes_up.set(story.bytes_up.get() + bytes as u64);
-        }
+        self.bytes_up.set(self.bytes_up.get() + bytes as u64);
     }
 
     /// The client took this.
     pub(crate) fn sent(&self, bytes: usize) {
-        if let Some(story) = self.story() {
-            story.bytes_down.set(story.bytes_down.get() + bytes as u64);
-        }
+        self.bytes_down.set(self.bytes_down.get() + bytes as u64);
     }
 
     /// It was answered by us. What ended it, if nothing else was told, is read from the status.
     pub(crate) fn answered_here(&self, status: u16, bytes: usize, is_taken: bool) {
+        if is_taken {
+            self.sent(bytes);
+        }
         let Some(story) = self.story() else { return };
         let (cause, phase) = match status {
             401 | 404 | 407 | 100..400 => (Cause::Local, Phase::Request),
@@ -281,7 +280,6 @@ impl Trace {
         };
         if is_taken {
             story.status.set(Some(status));
-            story.bytes_down.set(story.bytes_down.get() + bytes as u64);
             self.stop_in(cause, phase);
         } else {
             self.stop(Cause::ClientAbort);
@@ -313,11 +311,8 @@ impl Trace {
 
     /// Bytes went both ways until this.
     pub(crate) fn tunnelled(&self, ended: &tunnel::Ended) {
-        let Some(story) = self.story() else { return };
-        story.bytes_up.set(story.bytes_up.get() + ended.sent);
-        story
-            .bytes_down
-            .set(story.bytes_down.get() + ended.received);
+        self.bytes_up.set(self.bytes_up.get() + ended.sent);
+        self.bytes_down.set(self.bytes_down.get() + ended.received);
         let cause = match &ended.how {
             End::Finished => return,
             End::Silence => Cause::ClientTimeout,
@@ -337,27 +332,32 @@ impl Trace {
 
     /// Whether not a byte went either way and nothing was wrong.
     pub(crate) fn is_uneventful(&self) -> bool {
-        self.story().is_some_and(|story| {
-            story.bytes_up.get() == 0 && story.bytes_down.get() == 0 && story.ended.get().is_none()
-        })
+        self.story()
+            .is_some_and(|story| self.bytes() == (0, 0) && story.ended.get().is_none())
     }
 
     /// It is over. Writes its line.
     pub(crate) fn finish(&mut self) {
-        if let Some(traced) = self.0.take() {
-            traced.tell();
+        let bytes = self.bytes();
+        if let Some(traced) = self.traced.take() {
+            traced.tell(bytes);
         }
+    }
+
+    /// What went up to an upstream, and down to the client.
+    pub(crate) fn bytes(&self) -> (u64, u64) {
+        (self.bytes_up.get(), self.bytes_down.get())
     }
 
     #[inline]
     fn story(&self) -> Option<&Story> {
-        self.0.as_ref().map(|traced| &*traced.story)
+        self.traced.as_ref().map(|traced| &*traced.story)
     }
 }
 
 impl Drop for Trace {
     fn drop(&mut self) {
-        if self.0.is_some() {
+        if self.traced.is_some() {
             self.stop(Cause::Killed);
             self.finish();
         }
@@ -365,7 +365,7 @@ impl Drop for Trace {
 }
 
 impl Traced {
-    fn tell(self) {
+    fn tell(self, bytes: (u64, u64)) {
         let Traced { worker, story } = self;
         let service = story.service.take();
         // As HAProxy counts: who is still there when this one has left.
@@ -377,7 +377,7 @@ impl Traced {
             && !story.is_silent.get()
         {
             let said = story.said.borrow();
-            let record = story.record(&worker, service.as_deref(), left, &said);
+            let record = story.record(&worker, service.as_deref(), left, &said, bytes);
             worker.journal.borrow_mut().note(log, &record);
         }
         let mut kept = worker.stories.0.borrow_mut();
@@ -409,6 +409,7 @@ impl Story {
         service: Option<&'a Service>,
         left: u32,
         said: &'a Said,
+        (bytes_up, bytes_down): (u64, u64),
     ) -> Record<'a> {
         let member = service
             .zip(self.upstream.get())
@@ -446,8 +447,8 @@ impl Story {
                 address: member.address,
             }),
             times: self.times(),
-            bytes_up: self.bytes_up.get(),
-            bytes_down: self.bytes_down.get(),
+            bytes_up,
+            bytes_down,
             ended: self.ended.get().unwrap_or_default(),
             load: Load {
                 connections: u32::try_from(worker.shared.connections()).unwrap_or(u32::MAX),

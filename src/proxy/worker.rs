@@ -1,12 +1,12 @@
 //! Workers: one thread each, and the handle by which the control side directs them all.
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -24,6 +24,7 @@ use crate::proxy::generation::{Published, View};
 use crate::proxy::http1::Pages;
 use crate::proxy::listen::{Accepted, Bound, Ends, Protocol, accept_all};
 use crate::proxy::noted::Noted;
+use crate::proxy::now_ms;
 use crate::proxy::pipe::Pipes;
 use crate::proxy::timer::{TICK, Wheel};
 use crate::proxy::tls::Handshakes;
@@ -53,8 +54,18 @@ pub struct Shared {
     /// What this process is called among the nodes of its balancer.
     pub(crate) node: Box<str>,
     tally: Arc<Tally>,
+    /// Where connections are let in.
+    listening: Mutex<BTreeMap<SocketAddr, Listening>>,
     /// Where workers ask for what `stats_uri` shows.
     pub(crate) figures: Figures,
+}
+
+/// An address where connections are let in.
+#[derive(Clone, Copy, Debug)]
+pub struct Listening {
+    pub protocol: Protocol,
+    /// In milliseconds since 1970.
+    pub since_ms: u64,
 }
 
 impl Shared {
@@ -78,6 +89,19 @@ impl Shared {
 
     pub fn failed_handshakes(&self) -> u64 {
         self.failed_handshakes.load(Relaxed)
+    }
+
+    /// Where connections are let in, in the order of addresses.
+    pub fn listening(&self) -> Vec<(SocketAddr, Listening)> {
+        self.listeners()
+            .iter()
+            .map(|(at, how)| (*at, *how))
+            .collect()
+    }
+
+    fn listeners(&self) -> MutexGuard<'_, BTreeMap<SocketAddr, Listening>> {
+        let listening = self.listening.lock();
+        listening.unwrap_or_else(PoisonError::into_inner)
     }
 
     pub fn connections(&self) -> usize {
@@ -140,6 +164,7 @@ impl Fleet {
             node: node.into(),
             tally,
             figures: Figures::default(),
+            listening: Mutex::default(),
         });
         let channels: Vec<_> = (0..count).map(|_| mpsc::unbounded_channel()).collect();
         let peers: Vec<_> = channels.iter().map(|(sender, _)| sender.clone()).collect();
@@ -171,11 +196,15 @@ impl Fleet {
                 protocol,
             });
         }
+        let since_ms = now_ms();
+        let listening = Listening { protocol, since_ms };
+        self.shared.listeners().insert(address, listening);
         Ok(())
     }
 
     /// No new connections at this address; established ones live on.
     pub fn close(&self, address: SocketAddr) {
+        self.shared.listeners().remove(&address);
         for worker in &self.workers {
             worker.send(Command::Close { address });
         }

@@ -263,7 +263,7 @@ impl Resolver {
         state.due = now + wait;
         self.due.insert((state.due, question.clone()));
         if is_gone {
-            tracing::warn!(name = %question, "name stands for nothing any more, what it stood for leaves");
+            tracing::warn!(name = %question, event = "name_lost", "name stands for nothing any more, what it stood for leaves");
             self.known.send_modify(|known| {
                 known.answers.remove(&question);
             });
@@ -323,10 +323,12 @@ impl Resolver {
         match now {
             Some(Trouble::Failed(reason)) => {
                 let serving = if has_last { "last answer" } else { "nothing" };
-                tracing::warn!(name = %question, reason, serving, "name does not resolve");
+                tracing::warn!(name = %question, reason, serving, event = "name_lost", "name does not resolve");
             }
-            Some(reason) => tracing::warn!(name = %question, %reason, "name resolves in part"),
-            None => tracing::info!(name = %question, "name resolves again"),
+            Some(reason) => {
+                tracing::warn!(name = %question, %reason, event = "name_lost", "name resolves in part")
+            }
+            None => tracing::info!(name = %question, event = "name_back", "name resolves again"),
         }
     }
 
@@ -335,6 +337,7 @@ impl Resolver {
             let more = self.untold;
             tracing::warn!(
                 more,
+                event = "name_lost",
                 "more names do not resolve, or do again: see the status"
             );
         }

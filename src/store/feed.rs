@@ -137,7 +137,7 @@ impl Shared {
         let mut hidden = self.hidden();
         if !Arc::ptr_eq(&hidden, &now) {
             for problem in now.iter().filter(|problem| !hidden.contains(problem)) {
-                warn!("{problem}");
+                warn!(event = "key_left_out", "{problem}");
             }
             *hidden = now;
         }
@@ -223,7 +223,7 @@ impl Feed {
             slot.connected = true;
             slot.since = SystemTime::now();
             slot.logged.clear();
-            info!(store = %self.store, "store connected: {how}");
+            info!(store = %self.store, event = "store_connected", "store connected: {how}");
         }
     }
 
@@ -245,7 +245,7 @@ impl Feed {
         };
         drop(slots);
         if news {
-            warn!(store = %self.store, error, "store does not answer, {keeps}");
+            warn!(store = %self.store, error, event = "store_lost", "store does not answer, {keeps}");
         }
     }
 
@@ -256,7 +256,7 @@ impl Feed {
         if slot.note.as_deref() != note {
             slot.note = note.map(str::to_owned);
             if let Some(note) = note {
-                warn!(store = %self.store, "{note}");
+                warn!(store = %self.store, event = "store_note", "{note}");
             }
         }
     }
@@ -266,7 +266,7 @@ impl Feed {
 fn report_problems(store: &str, known: Option<&Vec<Diagnostic>>, now: &[Diagnostic]) {
     for problem in now {
         if !known.is_some_and(|known| known.contains(problem)) {
-            warn!(store, "{problem}");
+            warn!(store, event = "key_left_out", "{problem}");
         }
     }
 }

@@ -171,7 +171,11 @@ impl Store {
                 Verdict::Pass => {
                     slot.set_held(false);
                     if was_held {
-                        warn!(store = slot.name(), "tree is no longer held back");
+                        warn!(
+                            store = slot.name(),
+                            event = "tree_released",
+                            "tree is no longer held back"
+                        );
                     }
                     input.held = None;
                     input.accept(tree);
@@ -182,6 +186,7 @@ impl Store {
                         warn!(
                             store = slot.name(),
                             grace = ?until.saturating_duration_since(now),
+                            event = "tree_held",
                             "tree has no services any more, holding it back; bring them back or wait"
                         );
                     }

@@ -49,6 +49,20 @@ pub enum Validity {
     Expired,
 }
 
+/// How far the end is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    Far,
+    /// Within 14 days, or in the last third of a shorter life.
+    Near,
+    Past,
+}
+
+const DAY: i64 = 24 * 3600;
+
+/// From when on an end is near, at the longest.
+const NEAR: i64 = 14 * DAY;
+
 impl Certificate {
     /// Reads one bundle: the leaf, the chain above it and the private key, in any order, with anything
     /// in between. The leaf is the certificate that the key belongs to. All problems that can be told
@@ -203,7 +217,18 @@ impl Certificate {
         &self.warnings
     }
 
-    /// `now` in seconds since 1970.
+    /// How far its end is at `now`, in seconds since 1970.
+    pub fn end(&self, now: i64) -> End {
+        let left = self.not_after.saturating_sub(now);
+        let lifetime = self.not_after.saturating_sub(self.not_before);
+        match left {
+            ..0 => End::Past,
+            left if left < NEAR.min(lifetime / 3) => End::Near,
+            _ => End::Far,
+        }
+    }
+
+    /// Whether it holds at `now`, in seconds since 1970.
     pub fn validity(&self, now: i64) -> Validity {
         if now < self.not_before {
             Validity::NotYet

@@ -25,7 +25,7 @@ mod trial;
 
 pub use authorities::{Authorities, Authority};
 pub use bundles::bundles;
-pub use certificate::{Certificate, Validity, time_text};
+pub use certificate::{Certificate, End, Validity, time_text};
 pub use clients::{Clients, Identity};
 pub use key::{Curve, KeyType};
 pub use trial::verify_signature;

@@ -362,7 +362,7 @@ async fn make(api: &Api, peer: Peer, change: Change, wishes: Wishes) -> Answered
 }
 
 impl Refusal {
-    fn new(status: StatusCode, error: impl Into<String>) -> Self {
+    pub(super) fn new(status: StatusCode, error: impl Into<String>) -> Self {
         let body = json!({ "error": error.into() });
         Self { status, body }
     }

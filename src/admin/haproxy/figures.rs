@@ -5,10 +5,12 @@
 use super::checks;
 use super::columns::{Row, at};
 use super::proxies::{Proxy, Server};
+use crate::admin::sampler::{Samples, Spread};
+use crate::admin::views::mode;
 use crate::balance::{Health, Member, Share};
 use crate::config::{CheckKind, Maintenance, Sticky};
 use crate::plan::{Plan, Service};
-use crate::proxy::Shared;
+use crate::proxy::{Shared, now_ms};
 
 /// The HTTP listeners, HTTPS among them.
 pub(super) const HTTP_IN: &str = "http-in";
@@ -79,20 +81,27 @@ pub(super) fn throttle(service: &Service, member: &Member) -> Option<u64> {
     is_warming.then(|| (member.state.share().part() * 100.0) as u64)
 }
 
-pub(super) fn http_in(shared: &Shared, plan: &Plan) -> Row<'static> {
+pub(super) fn http_in(shared: &Shared, plan: &Plan, samples: &Samples) -> Row<'static> {
     let mut row = of(HTTP_IN, "FRONTEND", Kind::Frontend, HTTP_IN_ID);
     let is_http = |service: &&std::sync::Arc<Service>| service.tcp_port().is_none();
-    let (mut answers, mut requests) = ([0; 5], 0);
+    let (mut answers, mut requests, mut rate) = ([0; 5], 0, 0.0);
+    let (mut up, mut down) = (0, 0);
     for service in plan.services().filter(is_http) {
         for (sum, own) in answers.iter_mut().zip(service.state.answers()) {
             *sum += own;
         }
         requests += begun(service);
+        rate += samples.rates_of(&service.unit).requests;
+        let bytes = service.state.bytes();
+        (up, down) = (up + bytes.0, down + bytes.1);
     }
     row.set(at::SCUR, shared.connections() as u64);
     row.set(at::SLIM, u64::from(plan.balancer().max_connections));
     row.set(at::EREQ, shared.rejected());
     row.set(at::STATUS, "OPEN");
+    row.set(at::BIN, up);
+    row.set(at::BOUT, down);
+    row.set(at::REQ_RATE, whole(rate));
     row.set(at::REQ_TOT, requests + shared.rejected());
     classes(&mut row, answers);
     row.set(at::MODE, "http");
@@ -100,7 +109,7 @@ pub(super) fn http_in(shared: &Shared, plan: &Plan) -> Row<'static> {
 }
 
 /// The port of a TCP service.
-pub(super) fn frontend<'a>(proxy: &'a Proxy<'a>) -> Row<'a> {
+pub(super) fn frontend<'a>(proxy: &'a Proxy<'a>, samples: &Samples) -> Row<'a> {
     let service = proxy.service;
     let mut row = of(&*proxy.name, "FRONTEND", Kind::Frontend, proxy.iid);
     let queued = service.state.gate.queued() as u64;
@@ -110,11 +119,12 @@ pub(super) fn frontend<'a>(proxy: &'a Proxy<'a>) -> Row<'a> {
     row.set(at::DREQ, service.state.turned_away());
     row.set(at::STATUS, "OPEN");
     row.set(at::REQ_TOT, 0);
+    traffic(&mut row, service, samples);
     row.set(at::MODE, "tcp");
     row
 }
 
-pub(super) fn server<'a>(proxy: &'a Proxy<'a>, server: &Server<'a>) -> Row<'a> {
+pub(super) fn server<'a>(proxy: &'a Proxy<'a>, server: &Server<'a>, samples: &Samples) -> Row<'a> {
     let (service, member) = (proxy.service, server.member);
     let (state, check) = (&member.state, &service.config.health_check);
     let mut row = of(&*proxy.name, member.name.as_str(), Kind::Server, proxy.iid);
@@ -133,6 +143,10 @@ pub(super) fn server<'a>(proxy: &'a Proxy<'a>, server: &Server<'a>) -> Row<'a> {
     row.set(at::SID, u64::from(server.sid));
     row.set(at::THROTTLE, throttle);
     row.set(at::LBTOT, state.served());
+    row.set(at::LASTCHG, seconds_since(state.since_ms()));
+    let lately = samples.upstream(&service.unit, state.id());
+    row.set(at::RATE, whole(lately.requests));
+    times(&mut row, service, lately.spread);
     if let Some(index) = server.index {
         let pin = service.pin(index);
         row.set(at::COOKIE, (!pin.is_empty()).then_some(pin));
@@ -142,6 +156,8 @@ pub(super) fn server<'a>(proxy: &'a Proxy<'a>, server: &Server<'a>) -> Row<'a> {
             row.set(at::CHECK_CODE, found.code);
             row.set(at::CHECK_DESC, found.description);
             row.set(at::LAST_CHK, String::from(last));
+            row.set(at::CHKFAIL, state.failed_checks());
+            row.set(at::CHKDOWN, state.downs());
             row.set(at::CHECK_RISE, u64::from(check.rise));
             row.set(at::CHECK_FALL, u64::from(check.fall));
             let health = checks::health(check, state.health(), state.streak());
@@ -153,7 +169,7 @@ pub(super) fn server<'a>(proxy: &'a Proxy<'a>, server: &Server<'a>) -> Row<'a> {
     row
 }
 
-pub(super) fn backend<'a>(proxy: &'a Proxy<'a>) -> Row<'a> {
+pub(super) fn backend<'a>(proxy: &'a Proxy<'a>, samples: &Samples) -> Row<'a> {
     let service = proxy.service;
     let state = &service.state;
     let mut row = of(&*proxy.name, "BACKEND", Kind::Backend, proxy.iid);
@@ -195,6 +211,13 @@ pub(super) fn backend<'a>(proxy: &'a Proxy<'a>) -> Row<'a> {
         classes(&mut row, state.answers());
         row.set(at::REQ_TOT, begun(service));
     }
+    // Whatever of them came up or went down last.
+    let since = service.members.iter().filter_map(|m| m.state.since_ms());
+    row.set(at::LASTCHG, seconds_since(since.max()));
+    let downs = members().map(|member| member.state.downs());
+    row.set(at::CHKDOWN, downs.sum::<u64>());
+    traffic(&mut row, service, samples);
+    times(&mut row, service, samples.spread_of(&service.unit));
     let policy = service.config.policy.as_deref();
     if let Some(Sticky::Cookie(cookie)) = policy.and_then(|policy| policy.sticky.as_ref()) {
         row.set(at::COOKIE, cookie.name.as_str());
@@ -224,11 +247,29 @@ fn classes(row: &mut Row<'_>, answers: [u64; 5]) {
     row.set(at::HRSP_OTHER, 0);
 }
 
-fn mode(service: &Service) -> &'static str {
-    match service.tcp_port() {
-        Some(_) => "tcp",
-        None => "http",
-    }
+fn traffic(row: &mut Row<'_>, service: &Service, samples: &Samples) {
+    let (up, down) = service.state.bytes();
+    row.set(at::BIN, up);
+    row.set(at::BOUT, down);
+    row.set(at::RATE, whole(samples.rates_of(&service.unit).requests));
+}
+
+/// The median of the last seconds in milliseconds: of HTTP until the head of the answer, of TCP until the
+/// connection.
+fn times(row: &mut Row<'_>, service: &Service, spread: Spread) {
+    let column = match service.tcp_port() {
+        Some(_) => at::CTIME,
+        None => at::RTIME,
+    };
+    row.set(column, spread.p50.map(whole));
+}
+
+fn whole(number: f64) -> u64 {
+    number.round() as u64
+}
+
+fn seconds_since(ms: Option<u64>) -> Option<u64> {
+    Some(now_ms().saturating_sub(ms?) / 1000)
 }
 
 fn in_flight(service: &Service) -> u64 {

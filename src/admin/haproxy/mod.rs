@@ -42,9 +42,8 @@ pub(super) async fn csv_or(State(views): State<Views>, request: Request, next: N
         let retry = [(header::RETRY_AFTER, "1")];
         return (StatusCode::SERVICE_UNAVAILABLE, retry, "busy with others\n").into_response();
     };
-    let shared = views.shared.clone();
     // Ten thousand services take a while to write, and others wait for this thread.
-    let text = tokio::task::spawn_blocking(move || stat::csv(&shared, &Scope::ALL)).await;
+    let text = tokio::task::spawn_blocking(move || stat::csv(&views, &Scope::ALL)).await;
     drop(list);
     match text {
         Ok(Some(text)) => ([(header::CONTENT_TYPE, TEXT)], text).into_response(),
@@ -66,7 +65,7 @@ async fn answer(views: &Views, weights: &Weights, command: Command) -> String {
         Command::Change(server, wish) => change::make(views, weights, &server, wish).await,
         Command::GetWeight(server) => change::weight(views, weights, &server).await,
         Command::Stat(scope) => {
-            let text = listed(move || stat::csv(&views_too.shared, &scope)).await;
+            let text = listed(move || stat::csv(&views_too, &scope)).await;
             text.unwrap_or_else(|| "No such proxy.\n".to_owned())
         }
         Command::ServersState(backend) => {

@@ -3,7 +3,8 @@
 use super::columns::{Row, header};
 use super::figures::{self, HTTP_IN, HTTP_IN_ID, Kind, Standing};
 use super::proxies::{Proxy, proxies};
-use crate::proxy::Shared;
+use crate::admin::Views;
+use crate::admin::sampler::Samples;
 
 /// Which lines are wanted.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,28 +54,29 @@ impl Scope {
 }
 
 /// `None`: no proxy is called so.
-pub(super) fn csv(shared: &Shared, scope: &Scope) -> Option<String> {
-    let generation = shared.published.current();
+pub(super) fn csv(views: &Views, scope: &Scope) -> Option<String> {
+    let generation = views.shared.published.current();
+    let samples = views.sampler.samples();
     let plan = &generation.plan;
     let mut text = String::with_capacity(16 * 1024);
     header(&mut text);
     let mut is_there = scope.is_about(HTTP_IN, HTTP_IN_ID);
     if is_there && scope.takes(Kind::Frontend) {
-        figures::http_in(shared, plan).write(&mut text);
+        figures::http_in(&views.shared, plan, &samples).write(&mut text);
     }
     for proxy in proxies(plan) {
         if !scope.is_about(&proxy.name, proxy.iid) {
             continue;
         }
         is_there = true;
-        of_proxy(&proxy, scope, |row| row.write(&mut text));
+        of_proxy(&proxy, scope, &samples, |row| row.write(&mut text));
     }
     (is_there || !matches!(scope.of, Of::Name(_))).then_some(text)
 }
 
-fn of_proxy(proxy: &Proxy<'_>, scope: &Scope, mut write: impl FnMut(&Row<'_>)) {
+fn of_proxy(proxy: &Proxy<'_>, scope: &Scope, samples: &Samples, mut write: impl FnMut(&Row<'_>)) {
     if scope.takes(Kind::Frontend) && proxy.service.tcp_port().is_some() {
-        write(&figures::frontend(proxy));
+        write(&figures::frontend(proxy, samples));
     }
     if scope.takes(Kind::Server) {
         for server in proxy.servers() {
@@ -85,11 +87,11 @@ fn of_proxy(proxy: &Proxy<'_>, scope: &Scope, mut write: impl FnMut(&Row<'_>)) {
                 Only::Served => standing != Standing::Maint,
             };
             if is_shown && scope.sid.is_none_or(|sid| sid == server.sid) {
-                write(&figures::server(proxy, &server));
+                write(&figures::server(proxy, &server, samples));
             }
         }
     }
     if scope.takes(Kind::Backend) {
-        write(&figures::backend(proxy));
+        write(&figures::backend(proxy, samples));
     }
 }

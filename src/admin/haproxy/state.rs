@@ -5,10 +5,12 @@ use std::fmt::Write as _;
 use super::checks;
 use super::figures::{Standing, begun, throttle};
 use super::proxies::{Proxy, Server, proxies};
-use crate::admin::{Views, metrics};
+use crate::admin::Views;
+use crate::admin::metrics::process::usage;
 use crate::balance::Health;
 use crate::config::CheckKind;
 use crate::plan::Plan;
+use crate::proxy::now_ms;
 use crate::status::Phase;
 
 /// Of HAProxy 2.6, in format 1.
@@ -82,7 +84,7 @@ fn line(proxy: &Proxy<'_>, server: &Server<'_>, text: &mut String) {
     // Writing to a String cannot fail.
     let _ = writeln!(
         text,
-        "{iid} {proxy} {sid} {name} {ip} {operation} {admin} {weight} {weight} 0 {status} {result} {health} \
+        "{iid} {proxy} {sid} {name} {ip} {operation} {admin} {weight} {weight} {since} {status} {result} {health} \
          {check_state} 0 0 0 {host} {port} - {ssl} {check_port} - - 0",
         iid = proxy.iid,
         proxy = proxy.name,
@@ -90,6 +92,9 @@ fn line(proxy: &Proxy<'_>, server: &Server<'_>, text: &mut String) {
         name = member.name,
         ip = member.address.ip(),
         weight = member.weight,
+        since = state
+            .since_ms()
+            .map_or(0, |at| now_ms().saturating_sub(at) / 1000),
         port = member.address.port(),
         ssl = u8::from(secured.is_some()),
         check_port = check.port.unwrap_or(0),
@@ -109,10 +114,10 @@ pub(super) fn backends(plan: &Plan) -> String {
 pub(super) fn info(views: &Views) -> String {
     let (shared, node) = (&views.shared, views.status.borrow().clone());
     let generation = shared.published.current();
-    let usage = metrics::usage();
+    let usage = usage();
     let started = usage.as_ref().map_or(0, |usage| usage.started as u64);
     let resident = usage.as_ref().map_or(0, |usage| usage.resident as u64);
-    let now = crate::proxy::now_ms() / 1000;
+    let now = now_ms() / 1000;
     let uptime = now.saturating_sub(started);
     let (days, hours, minutes) = (uptime / 86_400, uptime / 3600 % 24, uptime / 60 % 60);
     let seconds = uptime % 60;

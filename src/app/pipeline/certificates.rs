@@ -7,6 +7,7 @@ use crate::apply::{certificates, upstream_tls};
 use crate::config::{self, Unit};
 use crate::diag::Diagnostic;
 use crate::names::UnitName;
+use crate::status::generations::Reason;
 use crate::tls::Validity;
 
 /// Whether a certificate has to show that it is good.
@@ -56,7 +57,7 @@ impl Pipeline {
         if !verdicts.is_empty() || is_due {
             let decision = self.court.decide(verdicts);
             let revision = self.applier.current().revision;
-            self.enforce(decision, revision, Instant::now());
+            self.enforce(decision, revision, Instant::now(), Reason::Time);
         }
         let told = self.look_at_certificates();
         if told.is_any {

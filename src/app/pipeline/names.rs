@@ -8,6 +8,7 @@ use crate::diag::Diagnostic;
 use crate::dns::{Known, Question, Trouble};
 use crate::names::UnitName;
 use crate::resolve::Wanted;
+use crate::status::generations::Reason;
 
 impl Pipeline {
     /// Follows DNS, as if somebody had changed the addresses of those services by hand. An answer that
@@ -20,7 +21,7 @@ impl Pipeline {
             }
             if self.has_committed {
                 let revision = self.applier.current().revision;
-                self.enforce(Decision::default(), revision, Instant::now());
+                self.enforce(Decision::default(), revision, Instant::now(), Reason::Names);
             }
         }
         // The resolver has logged them.

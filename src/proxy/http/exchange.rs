@@ -11,7 +11,7 @@ use crate::balance::{self, InFlight, Member, Tried};
 use crate::config::{HostHeader, Policy, Timeouts};
 use crate::plan::Service;
 use crate::proxy::buffers::{Input, Output};
-use crate::proxy::http::fault::Fault;
+use crate::proxy::http::fault::{Blame, Fault};
 use crate::proxy::http::id::RequestId;
 use crate::proxy::http::info::Info;
 use crate::proxy::http::relay::{AnswerEnd, Course, Upload, UploadEnd, is_too_large};
@@ -172,10 +172,16 @@ impl Exchange<'_> {
                         };
                         return Ok(Outcome::Switched(switched));
                     }
-                    Attempt::Failed(fault) => return Err(fault),
+                    Attempt::Failed(fault) => {
+                        if fault.by == Blame::Upstream {
+                            member.state.record_failure();
+                        }
+                        return Err(fault);
+                    }
                     Attempt::Lost { sent } => {
                         let fault = Fault::upstream(502, "upstream closed without an answer");
                         if sent && !self.is_replayable(input) {
+                            member.state.record_failure();
                             return Err(fault);
                         }
                         if is_reused {
@@ -189,6 +195,7 @@ impl Exchange<'_> {
                 },
             };
             drop(in_flight);
+            member.state.record_failure();
             // What was sent is not sent again where nobody wants that.
             let may_lead_anew = self.may_lead_anew && (!was_sent || retries > 0);
             if may_lead_anew && member.state.has_left() {
@@ -506,9 +513,7 @@ impl Exchange<'_> {
             input.park();
         }
         self.client.trace.answered(answer.status);
-        self.service
-            .state
-            .record(balance::Outcome::Status(answer.status));
+        self.count_answer(answer.status);
         course.begun.set(true);
         if answer.status == 101 {
             return self.switch(deadline, received, answer).await;
@@ -537,6 +542,15 @@ impl Exchange<'_> {
                     reuse: false,
                 }
             }
+        }
+    }
+
+    fn count_answer(&self, status: u16) {
+        let (state, took) = (&self.service.state, self.info.since_picked());
+        state.record(balance::Outcome::Status(status));
+        state.latencies.note(took);
+        if let Some(member) = self.info.member(&self.service.members) {
+            member.state.answered(status, took);
         }
     }
 

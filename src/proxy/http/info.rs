@@ -2,7 +2,7 @@
 //! what `info_headers` names besides.
 
 use std::cell::Cell;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::balance::Member;
 use crate::config::InfoHeaders;
@@ -17,6 +17,7 @@ pub(super) struct Info {
     headers: InfoHeaders,
     /// Of the service's members.
     upstream: Cell<Option<usize>>,
+    picked: Cell<Option<Instant>>,
     connected: Cell<Option<Instant>>,
 }
 
@@ -25,15 +26,27 @@ impl Info {
         Self {
             headers,
             upstream: Cell::new(None),
+            picked: Cell::new(None),
             connected: Cell::new(None),
         }
     }
 
     pub(super) fn picked(&self, index: usize) {
         self.upstream.set(Some(index));
+        self.picked.set(Some(Instant::now()));
     }
 
-    /// No clock is read unless somebody wants to know.
+    /// How long the upstream has had until now.
+    pub(super) fn since_picked(&self) -> Duration {
+        self.picked.get().map_or(Duration::ZERO, |at| at.elapsed())
+    }
+
+    /// Who has the request, of the service's members.
+    pub(super) fn member<'a>(&self, members: &'a [Member]) -> Option<&'a Member> {
+        members.get(self.upstream.get()?)
+    }
+
+    /// No clock is read here unless somebody wants to know.
     pub(super) fn connected(&self) {
         if self.headers.upstream_response_time {
             self.connected.set(Some(Instant::now()));
@@ -59,7 +72,7 @@ impl Info {
             set(name, value.to_owned());
         }
         if self.headers.upstream_addr
-            && let Some(member) = self.upstream.get().and_then(|index| members.get(index))
+            && let Some(member) = self.member(members)
         {
             set("X-Upstream-Addr", member.address.to_string());
         }

@@ -303,7 +303,10 @@ impl Client {
         };
         let next = match exchange.run(input).await {
             Ok(Outcome::Outdated) => return None,
-            Ok(Outcome::Answered(next)) => next,
+            Ok(Outcome::Answered(next)) => {
+                service.state.record_bytes(self.trace.bytes());
+                next
+            }
             Ok(Outcome::Switched(switched)) => {
                 let service = service.clone();
                 // A tunnel may live for days: it keeps its service, not its generation.
@@ -316,7 +319,11 @@ impl Client {
                 // Each end was passed on as it came.
                 Next::Cut
             }
-            Err(fault) => self.fail(fault, service, input, head, id).await,
+            Err(fault) => {
+                let next = self.fail(fault, service, input, head, id).await;
+                service.state.record_bytes(self.trace.bytes());
+                next
+            }
         };
         Some(next)
     }
@@ -354,6 +361,7 @@ impl Client {
         drop(in_flight);
         self.trace.tunnelled(&ended);
         service.state.record(balance::Outcome::Flow);
+        service.state.record_bytes(self.trace.bytes());
         tracing::debug!(
             service = %service.config.name, upstream = %member.name, peer = %self.ends.peer,
             sent = ended.sent, received = ended.received, how = ?ended.how, "tunnel ended"

@@ -87,7 +87,7 @@ impl Board {
                         backoff.next_wait()
                     }
                     Err(error) => {
-                        warn!(place = %self.place(), %error, "status cannot be written, trying on");
+                        warn!(place = %self.place(), %error, event = "status_unwritten", "status cannot be written, trying on");
                         told = true;
                         backoff.next_wait()
                     }

@@ -95,7 +95,7 @@ impl Board {
                         if told {
                             debug!(%endpoint, %error, "status cannot be written");
                         } else {
-                            warn!(%endpoint, %error, "status cannot be written, trying on");
+                            warn!(%endpoint, %error, event = "status_unwritten", "status cannot be written, trying on");
                             told = true;
                         }
                     }
@@ -136,6 +136,7 @@ impl Board {
                     {
                         warn!(
                             node = %other.node, pid = other.pid, started = %other.started,
+                            event = "node_named_twice",
                             "another process reports under this node's name, give each its own --node"
                         );
                     }

@@ -145,6 +145,7 @@ impl Follower {
                     known_revision = position.revision,
                     revision = now.revision,
                     same_cluster = position.cluster == now.cluster,
+                    event = "store_restored",
                     "etcd is not where it was left (restored from a backup?), listing again"
                 );
                 self.position = None;
@@ -182,6 +183,7 @@ impl Follower {
         if self.tree.digest() != before {
             warn!(
                 store = %self.feed.store,
+                event = "store_restored",
                 "keys were not as this node knew them after reconnecting (restored from a backup?), taken over"
             );
         }

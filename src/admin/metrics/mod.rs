@@ -3,8 +3,10 @@
 //! How many series there are depends on services, upstreams and certificates, and never on paths or clients. Everything
 //! is read when it is asked for: nothing is counted for it on the way of a request.
 
-use std::fmt::{Display, Write as _};
-use std::time::{SystemTime, UNIX_EPOCH};
+mod page;
+pub(super) mod process;
+
+use std::time::Duration;
 
 use axum::extract::State;
 use axum::http::{StatusCode, header};
@@ -12,11 +14,15 @@ use axum::response::{IntoResponse, Response};
 use tokio::sync::Semaphore;
 
 use super::Views;
+use super::views::mode;
 use crate::balance::{Health, Member};
+use crate::events;
 use crate::plan::{Plan, Service};
 use crate::status::Phase;
 
-/// The text format of 2014, which everything reads.
+use page::Page;
+use process::of_process;
+
 const FORMAT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 const GAUGE: &str = "gauge";
@@ -56,7 +62,7 @@ const OF_SERVICES: [Family<Service>; 5] = [
     ),
 ];
 
-const OF_UPSTREAMS: [Family<Member>; 5] = [
+const OF_UPSTREAMS: [Family<Member>; 8] = [
     (
         "pointsman_upstream_up",
         GAUGE,
@@ -87,7 +93,47 @@ const OF_UPSTREAMS: [Family<Member>; 5] = [
         "Connections to the upstream that could not be made",
         |member| member.state.connect_failures(),
     ),
+    (
+        "pointsman_upstream_failed_total",
+        COUNTER,
+        "Requests and flows given to the upstream that came to nothing, or to a 5xx",
+        |member| member.state.failed(),
+    ),
+    (
+        "pointsman_upstream_failed_checks_total",
+        COUNTER,
+        "Health checks that the upstream did not pass",
+        |member| member.state.failed_checks(),
+    ),
+    (
+        "pointsman_upstream_downs_total",
+        COUNTER,
+        "How often the upstream went down",
+        |member| member.state.downs(),
+    ),
 ];
+
+/// Upper ends of the histogram, as Prometheus' libraries have them, with two for what is quicker.
+const LATENCIES: [Duration; 13] = {
+    const fn ms(n: u64) -> Duration {
+        Duration::from_millis(n)
+    }
+    [
+        ms(1),
+        Duration::from_micros(2_500),
+        ms(5),
+        ms(10),
+        ms(25),
+        ms(50),
+        ms(100),
+        ms(250),
+        ms(500),
+        ms(1_000),
+        ms(2_500),
+        ms(5_000),
+        ms(10_000),
+    ]
+};
 
 type Family<T> = (&'static str, &'static str, &'static str, fn(&T) -> u64);
 
@@ -112,9 +158,12 @@ fn text(views: &Views) -> String {
     of_node(&mut page, views);
     of_stores(&mut page, views);
     of_services(&mut page, &generation.plan);
+    of_latencies(&mut page, &generation.plan);
+    of_refusals(&mut page, views);
+    of_events(&mut page);
     of_certificates(&mut page, &generation.plan);
     of_process(&mut page);
-    page.0
+    page.text()
 }
 
 fn of_node(page: &mut Page, views: &Views) {
@@ -224,6 +273,18 @@ fn of_services(page: &mut Page, plan: &Plan) {
             page.sample(RESPONSES, &[name, mode, ("code", class)], count);
         }
     }
+    const BYTES: &str = "pointsman_service_bytes_total";
+    page.family(
+        BYTES,
+        COUNTER,
+        "Bytes from clients (in) and to them (out), counted at the end of each request and flow",
+    );
+    for service in plan.services() {
+        let (up, down) = service.state.bytes();
+        let [name, mode] = labels_of(service);
+        page.sample(BYTES, &[name, mode, ("direction", "in")], up);
+        page.sample(BYTES, &[name, mode, ("direction", "out")], down);
+    }
     for (name, kind, help, value) in OF_SERVICES {
         page.family(name, kind, help);
         for service in plan.services() {
@@ -242,12 +303,60 @@ fn of_services(page: &mut Page, plan: &Plan) {
     }
 }
 
+/// Of services that were asked: a histogram has many series, and most services of many are quiet.
+fn of_latencies(page: &mut Page, plan: &Plan) {
+    const NAME: &str = "pointsman_service_latency_seconds";
+    page.family(
+        NAME,
+        "histogram",
+        "HTTP: from the choice of the upstream to the head of its answer; TCP: until it is connected",
+    );
+    for service in plan.services() {
+        let counts = service.state.latencies.counts();
+        let total = counts.total();
+        if total == 0 {
+            continue;
+        }
+        let [name, mode] = labels_of(service);
+        let bucket = format!("{NAME}_bucket");
+        for (bound, within) in LATENCIES.iter().zip(counts.within(LATENCIES)) {
+            let bound = bound.as_secs_f64().to_string();
+            page.sample(&bucket, &[name, mode, ("le", &bound)], within);
+        }
+        page.sample(&bucket, &[name, mode, ("le", "+Inf")], total);
+        page.sample(
+            &format!("{NAME}_sum"),
+            &[name, mode],
+            counts.sum().as_secs_f64(),
+        );
+        page.sample(&format!("{NAME}_count"), &[name, mode], total);
+    }
+}
+
+fn of_refusals(page: &mut Page, views: &Views) {
+    const NAME: &str = "pointsman_unit_refused";
+    page.family(
+        NAME,
+        GAUGE,
+        "1 while the unit is refused as its keys say it; gone when it is accepted",
+    );
+    for refusal in &views.status.borrow().refused {
+        page.sample(NAME, &[("unit", &refusal.unit)], 1);
+    }
+}
+
+/// What is told in the log, by what is told.
+fn of_events(page: &mut Page) {
+    const NAME: &str = "pointsman_events_total";
+    page.family(NAME, COUNTER, "What happened, as the log tells it: upstreams that come and go, refusals, trouble with stores");
+    for ((level, event), count) in events::counts() {
+        page.sample(NAME, &[("event", &event), ("level", level)], count);
+    }
+}
+
 fn labels_of(service: &Service) -> [(&'static str, &str); 2] {
-    let mode = match service.tcp_port() {
-        Some(_) => "tcp",
-        None => "http",
-    };
-    [("service", service.config.name.as_str()), ("mode", mode)]
+    let name = service.config.name.as_str();
+    [("service", name), ("mode", mode(service))]
 }
 
 fn of_certificates(page: &mut Page, plan: &Plan) {
@@ -256,119 +365,5 @@ fn of_certificates(page: &mut Page, plan: &Plan) {
     for named in plan.certificates().iter() {
         let name = [("certificate", named.name.as_str())];
         page.sample(ENDS, &name, named.certificate.not_after());
-    }
-}
-
-/// By the names that Prometheus' own libraries have for these.
-fn of_process(page: &mut Page) {
-    let Some(usage) = usage() else { return };
-    for (name, kind, help, value) in [
-        (
-            "process_cpu_seconds_total",
-            COUNTER,
-            "User and system time of the process",
-            usage.cpu_seconds,
-        ),
-        (
-            "process_resident_memory_bytes",
-            GAUGE,
-            "Resident memory of the process",
-            usage.resident,
-        ),
-        (
-            "process_open_fds",
-            GAUGE,
-            "Open descriptors of the process",
-            usage.descriptors,
-        ),
-        (
-            "process_start_time_seconds",
-            GAUGE,
-            "When the process started, as a Unix time",
-            usage.started,
-        ),
-    ] {
-        page.family(name, kind, help);
-        page.sample(name, &[], value);
-    }
-}
-
-pub(super) struct Usage {
-    cpu_seconds: f64,
-    pub(super) resident: f64,
-    descriptors: f64,
-    pub(super) started: f64,
-}
-
-/// From `/proc/self`; nothing where there is none.
-pub(super) fn usage() -> Option<Usage> {
-    let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
-    // What is in parentheses may hold anything; behind it are numbers, the third of all at first.
-    let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
-    let number = |place: usize| fields.get(place - 3)?.parse::<f64>().ok();
-    let ticks = rustix::param::clock_ticks_per_second() as f64;
-    let uptime = std::fs::read_to_string("/proc/uptime").ok()?;
-    let uptime: f64 = uptime.split(' ').next()?.parse().ok()?;
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).ok()?;
-    let age = uptime - number(22)? / ticks;
-    Some(Usage {
-        cpu_seconds: (number(14)? + number(15)?) / ticks,
-        resident: number(24)? * rustix::param::page_size() as f64,
-        descriptors: std::fs::read_dir("/proc/self/fd").ok()?.count() as f64,
-        started: (now.as_secs_f64() - age).round(),
-    })
-}
-
-#[derive(Default)]
-struct Page(String);
-
-impl Page {
-    fn family(&mut self, name: &str, kind: &str, help: &str) {
-        let _ = writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}");
-    }
-
-    fn sample(&mut self, name: &str, labels: &[(&str, &str)], value: impl Display) {
-        self.0.push_str(name);
-        for (number, (label, text)) in labels.iter().enumerate() {
-            self.0.push(if number == 0 { '{' } else { ',' });
-            let _ = write!(self.0, "{label}=\"");
-            for c in text.chars() {
-                match c {
-                    '\\' => self.0.push_str("\\\\"),
-                    '"' => self.0.push_str("\\\""),
-                    '\n' => self.0.push_str("\\n"),
-                    c => self.0.push(c),
-                }
-            }
-            self.0.push('"');
-        }
-        if !labels.is_empty() {
-            self.0.push('}');
-        }
-        let _ = writeln!(self.0, " {value}");
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn labels_are_escaped_and_numbers_are_plain() {
-        let mut page = Page::default();
-        page.sample("a", &[], 1.5);
-        page.sample("b", &[("x", "a\"b\\c\nd"), ("y", "")], 2);
-        assert_eq!(page.0, "a 1.5\nb{x=\"a\\\"b\\\\c\\nd\",y=\"\"} 2\n");
-    }
-
-    #[test]
-    fn the_process_is_known() {
-        let usage = usage().expect("/proc/self");
-        assert!(usage.resident > 1e6 && usage.descriptors >= 3.0);
-        let now = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .expect("a clock");
-        let age = now.as_secs_f64() - usage.started;
-        assert!((-2.0..86_400.0).contains(&age), "{age}");
     }
 }

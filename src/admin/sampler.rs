@@ -1,0 +1,404 @@
+//! Rates and latencies: what counters come to from one look to the next, and how that was in the last hour.
+//!
+//! Nothing is measured here that is not counted anyway. The counters of all services are read every ten seconds, and
+//! every two while somebody looks; a service that nobody asks costs one line of memory read.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+use crate::balance::{Counts, Member, ServiceState, UpstreamId};
+use crate::names::UnitName;
+use crate::plan::Service;
+use crate::proxy::Shared;
+
+use super::history::{Hour, Point};
+
+/// While somebody looks.
+const FAST: Duration = Duration::from_secs(2);
+
+/// Always. Latencies and the rates of upstreams are of so long a time, too.
+const SLOW: Duration = Duration::from_secs(10);
+
+/// Points of the node's and of a service's history.
+pub(super) const NODE_STEP: Duration = SLOW;
+pub(super) const SERVICE_STEP: Duration = Duration::from_secs(60);
+
+/// For so long after a question somebody is taken to look.
+const WATCHED: Duration = Duration::from_secs(10);
+
+/// Per second, and what part of it came to nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(super) struct Rates {
+    pub(super) requests: f64,
+    pub(super) errors: f64,
+    pub(super) bytes_up: f64,
+    pub(super) bytes_down: f64,
+}
+
+/// In milliseconds; `None` where nothing was answered.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(super) struct Spread {
+    pub(super) p50: Option<f64>,
+    pub(super) p99: Option<f64>,
+}
+
+/// Counters of one moment.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Totals {
+    pub(super) requests: u64,
+    /// Those that came to nothing, or to a 5xx.
+    pub(super) errors: u64,
+    pub(super) bytes_up: u64,
+    pub(super) bytes_down: u64,
+}
+
+pub(super) struct Sampler {
+    shared: Arc<Shared>,
+    samples: Mutex<Samples>,
+    /// When somebody asked last, in milliseconds of `began`.
+    asked_ms: AtomicU64,
+    began: Instant,
+}
+
+#[derive(Default)]
+pub(super) struct Samples {
+    services: HashMap<UnitName, OfService>,
+    pub(super) rates: Rates,
+    pub(super) spread: Spread,
+    pub(super) hour: Hour,
+    /// Of the looks, so that what is gone is known.
+    turn: u64,
+    fast_at: Option<Instant>,
+    slow_at: Option<Instant>,
+    minute_at: Option<Instant>,
+}
+
+#[derive(Default)]
+struct OfService {
+    /// Another one under the same name begins anew.
+    state: Option<Arc<ServiceState>>,
+    turn: u64,
+    totals: Totals,
+    rates: Rates,
+    /// The last slow look and the last end of a minute. Nothing of a service that nobody has asked, and so with the
+    /// hour.
+    slow: Option<Box<Window>>,
+    minute: Option<Box<(Totals, Counts)>>,
+    hour: Option<Box<Hour>>,
+    upstreams: HashMap<UpstreamId, OfUpstream>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct OfUpstream {
+    pub(super) requests: f64,
+    pub(super) error_share: f64,
+    pub(super) spread: Spread,
+}
+
+#[derive(Default)]
+struct Window {
+    totals: Totals,
+    counts: Counts,
+    spread: Spread,
+    /// Of each upstream: served, failed, latencies.
+    upstreams: HashMap<UpstreamId, (u64, u64, Counts)>,
+}
+
+impl Sampler {
+    pub(super) fn new(shared: Arc<Shared>) -> Arc<Self> {
+        Arc::new(Self {
+            shared,
+            samples: Mutex::default(),
+            asked_ms: AtomicU64::new(0),
+            began: Instant::now(),
+        })
+    }
+
+    /// Looks until the task is dropped.
+    pub(super) async fn run(self: Arc<Self>) {
+        let mut tick = tokio::time::interval(FAST);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tick.tick().await;
+            if self.is_due() {
+                let sampler = self.clone();
+                // Ten thousand services are milliseconds.
+                let _ = tokio::task::spawn_blocking(move || sampler.look()).await;
+            }
+        }
+    }
+
+    /// What was found last. Whoever asks is taken to look on.
+    pub(super) fn samples(&self) -> MutexGuard<'_, Samples> {
+        let asked = self.began.elapsed().as_millis() as u64;
+        self.asked_ms.store(asked.max(1), Relaxed);
+        self.lock()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Samples> {
+        self.samples.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn is_due(&self) -> bool {
+        let asked = self.asked_ms.load(Relaxed);
+        let now = self.began.elapsed().as_millis() as u64;
+        let is_watched = asked > 0 && now.saturating_sub(asked) < WATCHED.as_millis() as u64;
+        let last = self.lock().slow_at;
+        // Half a tick of tolerance: a tick that comes early is not left to the next.
+        is_watched || last.is_none_or(|at| at.elapsed() + FAST / 2 >= SLOW)
+    }
+
+    fn look(&self) {
+        let generation = self.shared.published.current();
+        let mut samples = self.lock();
+        let look = samples.begin(Instant::now());
+        let mut sum = Rates::default();
+        let mut counts = Counts::default();
+        for service in generation.plan.services() {
+            let own = samples.services.entry(service.unit.clone()).or_default();
+            own.follow(service, &look, &mut counts);
+            sum.add(own.rates);
+        }
+        samples.services.retain(|_, own| own.turn == look.turn);
+        samples.rates = sum;
+        if look.slow.is_some() {
+            samples.spread = Spread::of(&counts);
+            let point = Point::new(sum, samples.spread, self.shared.connections());
+            samples.hour.push(point, NODE_STEP, SystemTime::now());
+        }
+    }
+}
+
+/// One look: how long ago the ones before were that it is compared with.
+struct Look {
+    turn: u64,
+    fast: Option<f64>,
+    /// Only at slow looks, and only at those that end a minute.
+    slow: Option<f64>,
+    minute: Option<f64>,
+}
+
+impl Samples {
+    pub(super) fn rates_of(&self, unit: &UnitName) -> Rates {
+        self.services
+            .get(unit)
+            .map(|own| own.rates)
+            .unwrap_or_default()
+    }
+
+    pub(super) fn spread_of(&self, unit: &UnitName) -> Spread {
+        let own = self.services.get(unit);
+        own.and_then(|own| Some(own.slow.as_ref()?.spread))
+            .unwrap_or_default()
+    }
+
+    pub(super) fn hour_of(&self, unit: &UnitName) -> Option<&Hour> {
+        self.services.get(unit)?.hour.as_deref()
+    }
+
+    pub(super) fn upstream(&self, unit: &UnitName, id: UpstreamId) -> OfUpstream {
+        let own = self.services.get(unit);
+        let found = own.and_then(|own| own.upstreams.get(&id));
+        found.copied().unwrap_or_default()
+    }
+
+    fn begin(&mut self, now: Instant) -> Look {
+        self.turn += 1;
+        let since = |at: Option<Instant>| at.map(|at| now.duration_since(at).as_secs_f64());
+        // The first look has nothing to compare with; it is a slow one.
+        let is_slow = self
+            .slow_at
+            .is_none_or(|at| now.duration_since(at) + FAST / 2 >= SLOW);
+        let is_minute = self
+            .minute_at
+            .is_none_or(|at| now.duration_since(at) + SLOW / 2 >= SERVICE_STEP);
+        let look = Look {
+            turn: self.turn,
+            fast: since(self.fast_at),
+            slow: since(self.slow_at).filter(|_| is_slow),
+            minute: since(self.minute_at).filter(|_| is_slow && is_minute),
+        };
+        self.fast_at = Some(now);
+        if is_slow {
+            self.slow_at = Some(now);
+            if is_minute {
+                self.minute_at = Some(now);
+            }
+        }
+        look
+    }
+}
+
+impl OfService {
+    fn follow(&mut self, service: &Service, look: &Look, all: &mut Counts) {
+        self.turn = look.turn;
+        let totals = Totals::of(service);
+        let is_same = self
+            .state
+            .as_ref()
+            .is_some_and(|state| Arc::ptr_eq(state, &service.state));
+        if !is_same {
+            // One that came since the last look has been asked since then; of the first look nobody knows.
+            *self = Self {
+                state: Some(service.state.clone()),
+                turn: look.turn,
+                ..Self::default()
+            };
+            if look.fast.is_none() {
+                self.totals = totals;
+                if totals.requests > 0 {
+                    let window = Window::at(service, totals);
+                    self.minute = Some(Box::new((totals, window.counts.clone())));
+                    self.slow = Some(Box::new(window));
+                }
+                return;
+            }
+        }
+        self.rates = match look.fast {
+            Some(seconds) => totals.since(&self.totals).per(seconds),
+            None => Rates::default(),
+        };
+        self.totals = totals;
+        if let Some(seconds) = look.slow {
+            self.look_slowly(service, totals, seconds, all);
+        }
+        if let Some(seconds) = look.minute {
+            self.end_minute(service, totals, seconds);
+        }
+    }
+
+    fn look_slowly(&mut self, service: &Service, totals: Totals, seconds: f64, all: &mut Counts) {
+        let before = self.slow.take().unwrap_or_default();
+        let is_quiet = totals.requests == before.totals.requests;
+        if is_quiet && before.spread == Spread::default() && self.upstreams.is_empty() {
+            self.slow = (totals.requests > 0).then_some(before);
+            return;
+        }
+        let now = Window::at(service, totals);
+        let came = now.counts.since(&before.counts);
+        all.add(&came);
+        self.upstreams = service
+            .all_members()
+            .map(|member| {
+                let id = member.state.id();
+                let (served, failed, counts) = &now.upstreams[&id];
+                let before = before.upstreams.get(&id).cloned().unwrap_or_default();
+                let came = served.saturating_sub(before.0);
+                let failed = failed.saturating_sub(before.1);
+                let own = OfUpstream {
+                    requests: came as f64 / seconds,
+                    error_share: share(failed as f64, came as f64),
+                    spread: Spread::of(&counts.since(&before.2)),
+                };
+                (id, own)
+            })
+            .collect();
+        if is_quiet {
+            // Nothing to keep until somebody asks again.
+            self.upstreams.clear();
+        }
+        let spread = Spread::of(&came);
+        self.slow = Some(Box::new(Window { spread, ..now }));
+    }
+
+    fn end_minute(&mut self, service: &Service, totals: Totals, seconds: f64) {
+        let before = self.minute.take().unwrap_or_default();
+        let came = totals.since(&before.0);
+        if came.requests == 0 && self.hour.is_none() {
+            self.minute = (totals.requests > 0).then_some(before);
+            return;
+        }
+        let counts = service.state.latencies.counts();
+        let spread = Spread::of(&counts.since(&before.1));
+        let point = Point::new(came.per(seconds), spread, 0);
+        let hour = self.hour.get_or_insert_default();
+        hour.push(point, SERVICE_STEP, SystemTime::now());
+        self.minute = Some(Box::new((totals, counts)));
+    }
+}
+
+impl Window {
+    fn at(service: &Service, totals: Totals) -> Self {
+        let upstream = |member: &Member| {
+            let state = &member.state;
+            let figures = (state.served(), state.failed(), state.latencies.counts());
+            (state.id(), figures)
+        };
+        Self {
+            totals,
+            counts: service.state.latencies.counts(),
+            spread: Spread::default(),
+            upstreams: service.all_members().map(upstream).collect(),
+        }
+    }
+}
+
+impl Totals {
+    pub(super) fn of(service: &Service) -> Self {
+        let state = &service.state;
+        let answers = state.answers();
+        let served = match service.tcp_port() {
+            Some(_) => state.flows(),
+            // A connection that was upgraded has its answer among these.
+            None => answers.iter().sum(),
+        };
+        let (bytes_up, bytes_down) = state.bytes();
+        Self {
+            requests: served + state.failures() + state.turned_away(),
+            errors: answers[4] + state.failures(),
+            bytes_up,
+            bytes_down,
+        }
+    }
+
+    fn since(self, before: &Self) -> Self {
+        Self {
+            requests: self.requests.saturating_sub(before.requests),
+            errors: self.errors.saturating_sub(before.errors),
+            bytes_up: self.bytes_up.saturating_sub(before.bytes_up),
+            bytes_down: self.bytes_down.saturating_sub(before.bytes_down),
+        }
+    }
+
+    fn per(self, seconds: f64) -> Rates {
+        let seconds = seconds.max(1e-3);
+        Rates {
+            requests: self.requests as f64 / seconds,
+            errors: self.errors as f64 / seconds,
+            bytes_up: self.bytes_up as f64 / seconds,
+            bytes_down: self.bytes_down as f64 / seconds,
+        }
+    }
+}
+
+impl Rates {
+    fn add(&mut self, other: Self) {
+        self.requests += other.requests;
+        self.errors += other.errors;
+        self.bytes_up += other.bytes_up;
+        self.bytes_down += other.bytes_down;
+    }
+
+    pub(super) fn error_share(self) -> f64 {
+        share(self.errors, self.requests)
+    }
+}
+
+impl Spread {
+    fn of(counts: &Counts) -> Self {
+        let ms = |part| Some(counts.quantile(part)?.as_secs_f64() * 1e3);
+        Self {
+            p50: ms(0.5),
+            p99: ms(0.99),
+        }
+    }
+}
+
+fn share(part: f64, whole: f64) -> f64 {
+    match whole > 0.0 {
+        true => (part / whole).min(1.0),
+        false => 0.0,
+    }
+}

@@ -1,0 +1,85 @@
+//! What is shown of this node, as JSON: plain figures of one moment, made when they are asked for.
+//!
+//! `docs/api.md` lists them. The page, `pointsman top` and scripts read the same.
+
+mod certificates;
+mod events;
+mod generations;
+mod list;
+mod listeners;
+mod nodes;
+mod overview;
+mod refused;
+mod services;
+mod stream;
+mod upstreams;
+
+use std::time::{Duration, UNIX_EPOCH};
+
+use axum::Router;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{FromRequestParts, Query};
+use axum::http::StatusCode;
+use axum::http::request::Parts;
+use axum::response::{IntoResponse, Json, Response};
+use axum::routing::get;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::Views;
+use super::api::Refusal;
+use crate::status::time_text;
+
+pub(super) use nodes::Nodes;
+pub(super) use overview::Glance;
+pub(super) use services::mode;
+pub(super) use stream::Seats;
+pub(super) use upstreams::share;
+
+type Shown = Result<Response, Refusal>;
+
+pub(super) fn router() -> Router<Views> {
+    Router::new()
+        .route("/v1/overview", get(overview::overview))
+        .route("/v1/running/services", get(services::list))
+        .route("/v1/running/services/{mode}/{name}", get(services::one))
+        .route("/v1/running/upstreams", get(upstreams::list))
+        .route("/v1/running/listeners", get(listeners::list))
+        .route("/v1/running/certificates", get(certificates::list))
+        .route("/v1/generations", get(generations::list))
+        .route("/v1/refused", get(refused::refused))
+        .route("/v1/nodes", get(nodes::nodes))
+        .route("/v1/events", get(events::list))
+        .route("/v1/stream", get(stream::stream))
+}
+
+/// What stands behind the question mark. A word that is not known is told, and not taken for none.
+struct Asked<T>(T);
+
+impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Asked<T> {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refusal> {
+        let bad = |error: QueryRejection| Refusal::new(StatusCode::BAD_REQUEST, error.body_text());
+        let Query(asked) = Query::<T>::from_request_parts(parts, state)
+            .await
+            .map_err(bad)?;
+        Ok(Self(asked))
+    }
+}
+
+/// Makes an answer where others do not wait for it: ten thousand services take milliseconds.
+async fn shown<T: Serialize + Send + 'static>(make: impl FnOnce() -> T + Send + 'static) -> Shown {
+    let made = tokio::task::spawn_blocking(move || Json(make()).into_response()).await;
+    made.map_err(|_| {
+        Refusal::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "the answer could not be made",
+        )
+    })
+}
+
+/// A moment that was kept in milliseconds since 1970.
+fn moment(ms: Option<u64>) -> Option<String> {
+    Some(time_text(UNIX_EPOCH + Duration::from_millis(ms?)))
+}

@@ -1,0 +1,216 @@
+//! The node at a glance.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+use axum::extract::State;
+use serde::{Deserialize, Serialize};
+
+use super::{Asked, Shown, certificates, services, shown, upstreams};
+use crate::admin::Views;
+use crate::admin::history::{HourView, round};
+use crate::admin::sampler::NODE_STEP;
+use crate::status::{Phase, time_text};
+use crate::store::StoreHealth;
+use crate::tls::End;
+
+/// Made for all who look within this time.
+const FRESH: Duration = Duration::from_millis(400);
+
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Wishes {
+    /// `1`: with the last hour.
+    history: u8,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct Overview {
+    node: String,
+    version: String,
+    phase: Phase,
+    started: String,
+    /// Of the generation.
+    since: String,
+    now: String,
+    uptime_s: u64,
+    generation: u64,
+    revision: u64,
+    digest: String,
+    requests_per_s: f64,
+    errors_per_s: f64,
+    bytes_in_per_s: f64,
+    bytes_out_per_s: f64,
+    p50_ms: Option<f64>,
+    p99_ms: Option<f64>,
+    connections: usize,
+    max_connections: u32,
+    /// Old generations that are still in use.
+    draining: usize,
+    rejected_total: u64,
+    access_log_dropped_total: u64,
+    services: Services,
+    upstreams: Upstreams,
+    certificates: Certificates,
+    listeners: usize,
+    refused: usize,
+    warnings: usize,
+    left_out: usize,
+    stores: Vec<StoreHealth>,
+}
+
+/// As it is shown to somebody.
+#[derive(Debug, Serialize)]
+pub(super) struct Seen {
+    #[serde(flatten)]
+    overview: Arc<Overview>,
+    /// Whether who asks has the role for it.
+    may_change: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    history: Option<HourView>,
+}
+
+/// The newest overview, for all who look at once.
+#[derive(Default)]
+pub(in crate::admin) struct Glance(Mutex<Option<(Instant, Arc<Overview>)>>);
+
+#[derive(Debug, Default, Serialize)]
+struct Services {
+    total: usize,
+    up: usize,
+    degraded: usize,
+    down: usize,
+    empty: usize,
+    maintenance: usize,
+}
+
+#[derive(Debug, Default, Serialize)]
+struct Upstreams {
+    total: usize,
+    /// Those that nobody checks are among them.
+    up: usize,
+    down: usize,
+    starting: usize,
+    drained: usize,
+}
+
+#[derive(Debug, Default, Serialize)]
+struct Certificates {
+    total: usize,
+    ending: usize,
+    ended: usize,
+}
+
+pub(super) async fn overview(State(views): State<Views>, Asked(wishes): Asked<Wishes>) -> Shown {
+    shown(move || Seen::by(&views, wishes.history > 0)).await
+}
+
+impl Seen {
+    pub(super) fn by(views: &Views, with_history: bool) -> Self {
+        let history = || views.sampler.samples().hour.view(NODE_STEP, true);
+        Self {
+            overview: views.glance.look(views),
+            may_change: false,
+            history: with_history.then(history),
+        }
+    }
+}
+
+impl Glance {
+    fn look(&self, views: &Views) -> Arc<Overview> {
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((at, overview)) = &*last
+            && at.elapsed() < FRESH
+        {
+            return overview.clone();
+        }
+        let overview = Arc::new(Overview::new(views));
+        *last = Some((Instant::now(), overview.clone()));
+        overview
+    }
+}
+
+impl Overview {
+    fn new(views: &Views) -> Self {
+        let status = views.status.borrow().clone();
+        let shared = &views.shared;
+        let generation = shared.published.current();
+        let plan = &generation.plan;
+        let (rates, spread) = {
+            let samples = views.sampler.samples();
+            (samples.rates, samples.spread)
+        };
+        let (mut of_services, mut of_upstreams) = (Services::default(), Upstreams::default());
+        for service in plan.services() {
+            of_services.add(services::Condition::of(service));
+            for member in service.all_members() {
+                of_upstreams.add(upstreams::Condition::of(service, member));
+            }
+        }
+        let mut of_certificates = Certificates::default();
+        for named in plan.certificates().iter() {
+            of_certificates.total += 1;
+            match certificates::end(named) {
+                End::Near => of_certificates.ending += 1,
+                End::Past => of_certificates.ended += 1,
+                End::Far => {}
+            }
+        }
+        Self {
+            phase: status.phase,
+            started: status.started,
+            since: status.since,
+            now: time_text(SystemTime::now()),
+            uptime_s: views.began.elapsed().as_secs(),
+            generation: generation.id,
+            revision: status.revision,
+            digest: status.digest,
+            requests_per_s: round(rates.requests, 2),
+            errors_per_s: round(rates.errors, 2),
+            bytes_in_per_s: round(rates.bytes_up, 0),
+            bytes_out_per_s: round(rates.bytes_down, 0),
+            p50_ms: spread.p50.map(|ms| round(ms, 3)),
+            p99_ms: spread.p99.map(|ms| round(ms, 3)),
+            connections: shared.connections(),
+            max_connections: plan.balancer().max_connections,
+            draining: shared.published.free_retired(),
+            rejected_total: shared.rejected(),
+            access_log_dropped_total: shared.access_log_dropped(),
+            services: of_services,
+            upstreams: of_upstreams,
+            certificates: of_certificates,
+            listeners: shared.listening().len(),
+            refused: status.refused_total,
+            warnings: status.warnings_total,
+            left_out: views.stores.problems().len(),
+            stores: views.stores.health(),
+            node: status.node,
+            version: status.version,
+        }
+    }
+}
+
+impl Services {
+    fn add(&mut self, condition: services::Condition) {
+        self.total += 1;
+        *match condition {
+            services::Condition::Up => &mut self.up,
+            services::Condition::Degraded => &mut self.degraded,
+            services::Condition::Down => &mut self.down,
+            services::Condition::Empty => &mut self.empty,
+            services::Condition::Maintenance => &mut self.maintenance,
+        } += 1;
+    }
+}
+
+impl Upstreams {
+    fn add(&mut self, condition: upstreams::Condition) {
+        self.total += 1;
+        *match condition {
+            upstreams::Condition::Up | upstreams::Condition::Unchecked => &mut self.up,
+            upstreams::Condition::Down => &mut self.down,
+            upstreams::Condition::Starting => &mut self.starting,
+            upstreams::Condition::Drained => &mut self.drained,
+        } += 1;
+    }
+}
