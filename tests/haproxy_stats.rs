@@ -706,6 +706,46 @@ fn a_path_that_somebody_else_has_is_refused_and_left_alone() {
 // ---- in band
 
 #[test]
+fn however_many_ask_for_figures_traffic_goes_on() {
+    let origin = Origin::saying("web");
+    let mut builder = Pointsman::builder().setting("stats_uri", "/lbstats");
+    for n in 0..40 {
+        let mut service = Service::http(&format!("s{n:02}")).hosts(&format!("s{n}.test"));
+        for m in 0..100 {
+            service = service.key(&format!("upstreams/u{m}"), &format!("10.0.0.1:{}", m + 1));
+        }
+        builder = builder.service(&service);
+    }
+    let pointsman = builder
+        .service(&Service::http("web").hosts(HOST).upstream(origin.addr()))
+        .setting("stats_auth", "none")
+        .start();
+    let lines = 2 + 40 * 101 + 2;
+    std::thread::scope(|scope| {
+        let asking: Vec<_> = (0..100)
+            .map(|_| scope.spawn(|| pointsman.get(HOST, "/lbstats;csv")))
+            .collect();
+        for _ in 0..100 {
+            assert_eq!(pointsman.get(HOST, "/").text(), "web");
+        }
+        let mut whole = 0;
+        for asked in asking {
+            let answer = asked.join().expect("an answer");
+            match answer.status() {
+                200 => {
+                    whole += 1;
+                    assert_eq!(answer.text().lines().count(), lines);
+                }
+                503 => assert_eq!(answer.header("retry-after"), Some("1")),
+                other => panic!("{other}: {}", answer.text()),
+            }
+        }
+        assert!(whole > 0, "somebody was answered");
+    });
+    assert_eq!(pointsman.get(HOST, "/lbstats;csv").status(), 200);
+}
+
+#[test]
 fn the_page_is_shown_in_band_read_only_and_nothing_else_of_the_admin_listener() {
     let origin = Origin::saying("web");
     let service = Service::http("web").hosts(HOST).upstream(origin.addr());

@@ -11,7 +11,7 @@ use tokio::time::timeout;
 use super::command::{Weight, Wish};
 use super::proxies::{find, proxies};
 use crate::admin::Views;
-use crate::change::{Change, Failure, How, Link, SaidUpstream};
+use crate::change::{Change, Done, Failure, How, Link, SaidUpstream};
 use crate::config::read_upstream;
 use crate::plan::Service;
 
@@ -142,7 +142,7 @@ async fn attempt(views: &Views, weights: &Weights, called: &str, wish: Wish) -> 
         "keys written over the admin socket"
     );
     if done.changed {
-        seen(views, &server.service).await;
+        seen(views, &server.service, &done).await;
     }
     Ok(())
 }
@@ -188,8 +188,9 @@ fn told(failure: &Failure) -> String {
     text
 }
 
-/// Until another form of the service runs, but not for ever: it is written, and every node follows.
-async fn seen(views: &Views, before: &Arc<Service>) {
+/// Until this node has worked it through, but not for ever: it is written, and every node follows. Where revisions
+/// do not say how far it is, another form of the service does.
+async fn seen(views: &Views, before: &Arc<Service>, done: &Done) {
     let mut status = views.status.clone();
     let is_other = || {
         let generation = views.shared.published.current();
@@ -197,7 +198,11 @@ async fn seen(views: &Views, before: &Arc<Service>) {
         now.is_none_or(|now| !Arc::ptr_eq(now, before))
     };
     let _ = timeout(SEEN, async {
-        while !is_other() {
+        loop {
+            let revision = status.borrow_and_update().revision;
+            if is_other() || (done.is_counted && revision >= done.revision) {
+                return;
+            }
             if status.changed().await.is_err() {
                 return;
             }
