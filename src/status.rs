@@ -50,6 +50,26 @@ pub struct NodeStatus {
     pub warnings_total: usize,
     /// In the order of the units.
     pub warnings: Vec<Diagnostic>,
+    /// How many upstreams take nothing new; `drains` may be a shorter list.
+    pub drains_total: usize,
+    /// Those that are not done first.
+    pub drains: Vec<Drain>,
+}
+
+/// An upstream that takes nothing new: it is drained, or it left the keys.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Drain {
+    pub unit: String,
+    pub upstream: String,
+    pub address: String,
+    /// Requests and flows that it still has.
+    pub in_flight: u32,
+    /// It is not in the keys any more.
+    pub removed: bool,
+    /// It has nothing, and nobody is on the way to it.
+    pub done: bool,
+    /// RFC 3339 in UTC.
+    pub since: String,
 }
 
 /// Where a node is in its life.
@@ -100,10 +120,21 @@ impl NodeStatus {
         self.warnings_total = self.warnings_total.max(self.warnings.len());
         self.warnings.truncate(units);
         self.templates.truncate(units);
+        self.drains_total = self.drains_total.max(self.drains.len());
+        self.drains.sort_by_key(|drain| drain.done);
+        self.drains.truncate(units);
         for refusal in &mut self.refused {
             refusal.diagnostics.truncate(diagnostics);
         }
         self
+    }
+}
+
+impl Drain {
+    /// Whether `name` means it: the upstream alone, or with its service. A name of DNS means all its addresses.
+    pub fn is_called(&self, name: &str) -> bool {
+        let whole = format!("/{}/{}/", self.unit, self.upstream);
+        whole.contains(&format!("/{name}/"))
     }
 }
 

@@ -113,17 +113,9 @@ pub enum Command {
         #[command(flatten)]
         store: StoreArgs,
     },
-    /// Wait until every live node runs a revision; fail if one refused it or time runs out
-    Wait {
-        /// The revision that a put returned [default: what the stores hold now]
-        #[arg(long, env = "LB_REVISION")]
-        revision: Option<u64>,
-        /// How long to wait
-        #[arg(long, env = "LB_TIMEOUT", value_name = "DURATION", default_value = "10s", value_parser = duration)]
-        timeout: Duration,
-        #[command(flatten)]
-        store: StoreArgs,
-    },
+    /// Wait until every live node runs a revision, and has nothing left at drained upstreams; fail if one refused it
+    /// or time runs out
+    Wait(WaitArgs),
     /// Ask the node of this machine whether it is ready; exit 1 if it is not: for health checks of containers
     Ready {
         /// Where its /ready is
@@ -151,6 +143,21 @@ pub enum Command {
     Whoami(whoami::Args),
     /// Print the completion script of a shell
     Completions { shell: clap_complete::Shell },
+}
+
+#[derive(Debug, Args)]
+pub struct WaitArgs {
+    /// The revision that a put returned [default: what the stores hold now]
+    #[arg(long, env = "LB_REVISION")]
+    pub revision: Option<u64>,
+    /// Also until no node has anything under way at this upstream, which is drained or was removed. May be repeated
+    #[arg(long, value_name = "[SERVICE/]UPSTREAM")]
+    pub drained: Vec<String>,
+    /// How long to wait
+    #[arg(long, env = "LB_TIMEOUT", value_name = "DURATION", default_value = "10s", value_parser = duration)]
+    pub timeout: Duration,
+    #[command(flatten)]
+    pub store: StoreArgs,
 }
 
 #[derive(Debug, Args)]

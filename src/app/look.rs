@@ -4,7 +4,6 @@
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
 use std::process::ExitCode;
-use std::time::Duration;
 
 use clap::CommandFactory;
 
@@ -234,30 +233,6 @@ fn age(since: &str) -> Option<u64> {
     u64::try_from(age.as_secs()).ok()
 }
 
-pub(super) fn wait(
-    revision: Option<u64>,
-    timeout: Duration,
-    args: &StoreArgs,
-) -> anyhow::Result<ExitCode> {
-    let (specs, options) = settings::stores(args)?;
-    let result = block_on(async {
-        let board = StatusBoard::open(&specs, &options)?;
-        store::wait(&board, revision, timeout).await
-    })?;
-    match result {
-        Ok(nodes) => {
-            let lines = nodes.iter();
-            let lines = lines.map(|n| format!("{} runs revision {}\n", n.node, n.revision));
-            print(&lines.collect::<String>())?;
-            Ok(ExitCode::SUCCESS)
-        }
-        Err(error) => {
-            eprintln!("pointsman: {error}");
-            Ok(ExitCode::FAILURE)
-        }
-    }
-}
-
 pub(super) fn completions(shell: clap_complete::Shell) -> anyhow::Result<ExitCode> {
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut Cli::command(), "pointsman", &mut script);
@@ -282,7 +257,7 @@ pub(super) fn print(text: &str) -> io::Result<()> {
     }
 }
 
-fn block_on<F: Future>(future: F) -> anyhow::Result<F::Output> {
+pub(super) fn block_on<F: Future>(future: F) -> anyhow::Result<F::Output> {
     Ok(runtime()?.block_on(future))
 }
 

@@ -18,6 +18,7 @@ mod run;
 mod seal;
 mod settings;
 mod tickets;
+mod wait;
 
 use std::process::ExitCode;
 
@@ -40,11 +41,7 @@ pub fn main() -> ExitCode {
         Command::Plan(args) => look::plan(&args),
         Command::Certs { json, look } => certs::certs(json, &look),
         Command::Status { json, store } => look::status(json, &store),
-        Command::Wait {
-            revision,
-            timeout,
-            store,
-        } => look::wait(revision, timeout, &store),
+        Command::Wait(args) => wait::wait(&args),
         Command::Ready { stats } => ready::ready(stats),
         Command::Seal(args) => seal::seal(&args),
         Command::Import(args) => import::import(&args),

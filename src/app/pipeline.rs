@@ -30,7 +30,7 @@ use crate::resolve::Wanted;
 use crate::seal::{Opener, SealKeys};
 use crate::snapshot::Snapshot;
 use crate::status::generations::{Generations, Made, Reason};
-use crate::status::{NodeStatus, Phase, Refusal, Serving, digest_text, time_text};
+use crate::status::{Drain, NodeStatus, Phase, Refusal, Serving, digest_text, time_text};
 
 use certificates::Proof;
 pub(super) use certificates::{told_of_upstream_tls, unix_time};
@@ -249,6 +249,25 @@ impl Pipeline {
             let counts = (status.draining, status.active);
             (status.draining, status.active) = (draining, active);
             counts != (draining, active)
+        });
+    }
+
+    /// Looks at upstreams that take nothing new. Those who wait for one to be empty hear of it at once; how far it is
+    /// otherwise, every few seconds.
+    pub(super) fn look_at_drains(&mut self, is_count_due: bool) {
+        if self.status.borrow().drains.is_empty() && !self.applier.has_other_drains() {
+            return;
+        }
+        let drains = self.applier.drains();
+        self.status.send_if_modified(|status| {
+            let key = |drain: &Drain| (drain.unit.clone(), drain.upstream.clone(), drain.done);
+            let is_other = status.drains.iter().map(key).ne(drains.iter().map(key));
+            let is_news = is_other || is_count_due && status.drains != drains;
+            if is_news {
+                status.drains_total = drains.len();
+                status.drains = drains;
+            }
+            is_news
         });
     }
 
@@ -502,6 +521,11 @@ impl Pipeline {
             newest
         });
         let warnings = news.is_any.then(|| self.all_warnings());
+        // With the digest of the keys that say so: whoever sees the one sees the other.
+        let drains = self
+            .applier
+            .has_other_drains()
+            .then(|| self.applier.drains());
         self.status.send_modify(|status| {
             if let Some(swap) = swap {
                 status.generation = swap.generation;
@@ -517,6 +541,10 @@ impl Pipeline {
             if let Some(refused) = refused {
                 status.refused_total = refused.len();
                 status.refused = refused;
+            }
+            if let Some(drains) = drains {
+                status.drains_total = drains.len();
+                status.drains = drains;
             }
             if let Some(warnings) = warnings {
                 status.warnings_total = warnings.len();

@@ -47,6 +47,10 @@ const UPKEEP: Duration = Duration::from_secs(2);
 /// comes back if somebody took it away.
 const REPORT: Duration = Duration::from_secs(10);
 
+/// How often upstreams that are being emptied are looked at, and every how many looks their counts are told.
+const DRAINS: Duration = Duration::from_millis(250);
+const DRAINS_TOLD: u64 = 12;
+
 /// Signals within this time are one.
 const ONE_MIND: Duration = Duration::from_millis(200);
 
@@ -200,6 +204,8 @@ async fn run_until_signal(args: RunArgs) -> anyhow::Result<ExitCode> {
     let mut key_file = seal::KeyFile::new(args.own.seal_key_file.clone(), seal_keys);
     let mut upkeep = tokio::time::interval(UPKEEP);
     let mut report = tokio::time::interval(REPORT);
+    let mut drains = tokio::time::interval(DRAINS);
+    let mut looks = 0u64;
     let mut newest: Option<Snapshot> = None;
     let mut was_ready = false;
     loop {
@@ -229,6 +235,10 @@ async fn run_until_signal(args: RunArgs) -> anyhow::Result<ExitCode> {
                 }
             }
             Some(()) = hang_up.recv() => pipeline.reopen_logs(),
+            _ = drains.tick() => {
+                looks += 1;
+                pipeline.look_at_drains(looks.is_multiple_of(DRAINS_TOLD));
+            }
             _ = report.tick() => {
                 pipeline.count();
                 status_seen.mark_changed();

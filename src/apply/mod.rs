@@ -5,6 +5,7 @@
 
 pub mod accept;
 pub mod certificates;
+mod drains;
 mod https;
 pub mod upstream_tls;
 
@@ -14,6 +15,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use drains::Drains;
 pub use https::{Https, unbound_help};
 
 use crate::accesslog::Logs;
@@ -23,6 +25,7 @@ use crate::names::UnitName;
 use crate::plan::Plan;
 use crate::proxy::health::Checker;
 use crate::proxy::{Bound, Fleet, Generation, Protocol, Termination, bind};
+use crate::status::Drain;
 use crate::status::generations::NAMED;
 
 /// How long the last lines of access logs may take at the end.
@@ -39,6 +42,7 @@ pub struct Applier {
     https: Https,
     open_ports: HashMap<u16, SocketAddr>,
     logs: Logs,
+    drains: Drains,
 }
 
 /// A plan whose every need has been met, not current yet. Dropping it gives the addresses back.
@@ -75,6 +79,7 @@ impl Applier {
             https,
             open_ports: HashMap::new(),
             logs,
+            drains: Drains::default(),
         }
     }
 
@@ -187,6 +192,7 @@ impl Applier {
         for (unit, _) in &changes {
             let (before, now) = (old.plan.service(unit), plan.service(unit));
             self.checker.follow(before, now);
+            self.drains.follow(before, now, swap.generation);
             for member in before.into_iter().flat_map(|s| s.all_members()) {
                 let id = member.state.id();
                 if !now.is_some_and(|s| s.all_members().any(|m| m.state.id() == id)) {
@@ -199,6 +205,18 @@ impl Applier {
             self.fleet.retire(&gone, drain);
         }
         Some(swap)
+    }
+
+    /// Whether upstreams came to take nothing new, or ceased to, since they were asked for.
+    pub fn has_other_drains(&self) -> bool {
+        self.drains.has_news()
+    }
+
+    /// Upstreams that take nothing new, and what they still have.
+    pub fn drains(&mut self) -> Vec<Drain> {
+        let oldest = self.fleet.shared.published.oldest();
+        let queue = self.current().plan.balancer().timeouts.queue;
+        self.drains.look(oldest, queue)
     }
 
     /// A new revision that changed nothing: the tables stay, their revision rises.

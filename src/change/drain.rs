@@ -76,6 +76,16 @@ pub(super) fn edits(
     Ok(planned)
 }
 
+/// Whether an upstream that is called or addressed so takes nothing new, by its whole name; `NotThere` if it is not in
+/// the keys.
+pub fn is_drained(tree: &Snapshot, written: &str) -> Result<(String, bool), Problem> {
+    let (dir, name) = find(tree, written, Wish::Drain)?;
+    let value = text(tree, &format!("{dir}/upstreams/{name}")).unwrap_or_default();
+    let drained = text(tree, &format!("{dir}/drain")).unwrap_or_default();
+    let is_drained = is_weightless(value) || listed(drained).any(|own| own == name);
+    Ok((format!("{dir}/{name}"), is_drained))
+}
+
 /// Names of a list as it is written.
 pub(super) fn listed(value: &str) -> impl Iterator<Item = &str> {
     values::list(value).filter(|name| !name.is_empty())

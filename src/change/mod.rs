@@ -22,6 +22,7 @@ use crate::snapshot::Snapshot;
 use crate::status::NodeStatus;
 use crate::store::{Edit, Held, StoreError, WaitError, WriteError};
 
+pub use drain::is_drained;
 pub use link::{Link, Mode, SaidUpstream, check_key};
 pub use view::{ServiceView, services};
 

@@ -7,7 +7,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 use super::{StatusBoard, StoreError};
 use crate::snapshot::Snapshot;
-use crate::status::{NodeStatus, digest_text};
+use crate::status::{Drain, NodeStatus, digest_text};
 
 /// Between two looks at the board.
 const LOOK: Duration = Duration::from_millis(50);
@@ -30,6 +30,8 @@ pub enum WaitError {
         waited: Duration,
         behind: Vec<Behind>,
     },
+    #[error("not drained within {waited:?}: {}", list(.left))]
+    NotDrained { waited: Duration, left: Vec<Left> },
     #[error("no node reports at {0}; is pointsman running with this store and root?")]
     NoNode(String),
     #[error(transparent)]
@@ -104,6 +106,59 @@ pub async fn wait(
     }
 }
 
+/// An upstream that a node still has something at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Left {
+    pub node: String,
+    pub drain: Drain,
+}
+
+/// Returns when no living node has anything left at upstreams that are called by `names`: all that are called so
+/// and take nothing new. Whether they take nothing new is to be known before.
+pub async fn wait_drained(
+    board: &StatusBoard,
+    names: &[String],
+    timeout: Duration,
+) -> Result<(), WaitError> {
+    let deadline = Instant::now() + timeout;
+    let mut left = Vec::new();
+    let mut trouble = None;
+    loop {
+        match timeout_at(deadline, board.list()).await {
+            Ok(Ok(nodes)) => {
+                trouble = None;
+                left = nodes.iter().flat_map(|node| left_at(node, names)).collect();
+                if left.is_empty() {
+                    return Ok(());
+                }
+            }
+            // The store may be restarting; the deadline decides.
+            Ok(Err(error)) => trouble = Some(error),
+            Err(_) => {}
+        }
+        if Instant::now() + LOOK >= deadline {
+            return Err(match trouble {
+                Some(error) => WaitError::Store(error),
+                None => WaitError::NotDrained {
+                    waited: timeout,
+                    left,
+                },
+            });
+        }
+        sleep(LOOK).await;
+    }
+}
+
+fn left_at(node: &NodeStatus, names: &[String]) -> Vec<Left> {
+    let is_meant = |drain: &&Drain| !drain.done && names.iter().any(|name| drain.is_called(name));
+    let meant = node.drains.iter().filter(is_meant);
+    let left = meant.map(|drain| Left {
+        node: node.node.clone(),
+        drain: drain.clone(),
+    });
+    left.collect()
+}
+
 struct Target {
     revision: u64,
     refused_from: u64,
@@ -148,9 +203,23 @@ impl Target {
     }
 }
 
-fn list(behind: &[Behind]) -> String {
+fn list<T: fmt::Display>(behind: &[T]) -> String {
     let words: Vec<String> = behind.iter().map(ToString::to_string).collect();
     words.join(", ")
+}
+
+impl fmt::Display for Left {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { node, drain } = self;
+        let Drain { unit, upstream, .. } = drain;
+        match drain.in_flight {
+            0 => write!(
+                f,
+                "node {node} has older requests that may still go to {unit}/{upstream}"
+            ),
+            n => write!(f, "node {node} has {n} under way at {unit}/{upstream}"),
+        }
+    }
 }
 
 impl fmt::Display for Behind {

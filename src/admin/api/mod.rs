@@ -371,7 +371,9 @@ impl Refusal {
     fn waiting(done: &Done, error: &WaitError) -> Self {
         let status = match error {
             WaitError::Refused { .. } => StatusCode::UNPROCESSABLE_ENTITY,
-            WaitError::Timeout { .. } | WaitError::NoNode(_) => StatusCode::GATEWAY_TIMEOUT,
+            WaitError::Timeout { .. } | WaitError::NotDrained { .. } | WaitError::NoNode(_) => {
+                StatusCode::GATEWAY_TIMEOUT
+            }
             WaitError::Store(_) => StatusCode::SERVICE_UNAVAILABLE,
         };
         let mut refusal = Self::new(status, error.to_string());

@@ -1,0 +1,71 @@
+//! `pointsman wait`: until a change is live everywhere, and until upstreams are empty.
+
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use crate::app::cli::WaitArgs;
+use crate::app::look::{block_on, print};
+use crate::app::settings;
+use crate::change::{Problem, is_drained};
+use crate::store::{self, StatusBoard, WaitError};
+
+/// Why it did not end well.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error(transparent)]
+    Wait(#[from] WaitError),
+    #[error(transparent)]
+    Problem(#[from] Problem),
+    #[error("{0} takes new requests, and would never be empty; pointsman drain {0} stops that")]
+    NotDrained(String),
+}
+
+pub(super) fn wait(args: &WaitArgs) -> anyhow::Result<ExitCode> {
+    let (specs, options) = settings::stores(&args.store)?;
+    let began = Instant::now();
+    let left = || args.timeout.saturating_sub(began.elapsed());
+    let result = block_on(async {
+        let board = StatusBoard::open(&specs, &options).map_err(WaitError::Store)?;
+        let names = names(&board, &args.drained, args.timeout).await?;
+        let nodes = store::wait(&board, args.revision, left()).await?;
+        if !names.is_empty() {
+            store::wait_drained(&board, &names, left()).await?;
+        }
+        Ok::<_, Failure>((nodes, names))
+    })?;
+    match result {
+        Ok((nodes, names)) => {
+            let nodes = nodes.iter();
+            let nodes = nodes.map(|n| format!("{} runs revision {}\n", n.node, n.revision));
+            let names = names.iter().map(|name| format!("{name} is drained\n"));
+            print(&nodes.chain(names).collect::<String>())?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Err(error) => {
+            eprintln!("pointsman: {error}");
+            Ok(ExitCode::FAILURE)
+        }
+    }
+}
+
+/// Upstreams by their whole names; one that is gone from the keys as it was written.
+async fn names(
+    board: &StatusBoard,
+    written: &[String],
+    limit: Duration,
+) -> Result<Vec<String>, Failure> {
+    if written.is_empty() {
+        return Ok(Vec::new());
+    }
+    let tree = board.tree(limit).await.map_err(WaitError::Store)?;
+    let mut names = Vec::new();
+    for written in written {
+        match is_drained(&tree.snapshot, written) {
+            Ok((name, true)) => names.push(name),
+            Ok((name, false)) => return Err(Failure::NotDrained(name)),
+            Err(Problem::NotThere(_)) => names.push(written.clone()),
+            Err(problem) => return Err(problem.into()),
+        }
+    }
+    Ok(names)
+}

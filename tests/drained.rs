@@ -1,0 +1,123 @@
+//! `pointsman wait --drained`: until no node has anything left at an upstream that takes nothing new.
+
+mod support;
+
+use std::sync::Arc;
+
+use support::origin::{Gate, Origin, ok};
+use support::pointsman::{Pointsman, Service, run};
+use support::{client::Client, wait_until};
+
+/// Answers `/held` when the gate is open, and everything else at once.
+fn holding() -> (Origin, Gate) {
+    let gate = Gate::default();
+    let own = gate.clone();
+    let origin = Origin::scripted(move |conn| {
+        while let Some(request) = conn.request() {
+            if request.head.target() == "/held" {
+                own.pass();
+            }
+            conn.send(ok("done"));
+        }
+    });
+    (origin, gate)
+}
+
+/// Runs the command; what it says, and whether it went well.
+fn wait(balancer: &Pointsman, args: &[&str]) -> (bool, String) {
+    let store = format!("dir:{}", balancer.keys_dir().display());
+    let output = run(&[&["wait", "--store", &store], args].concat());
+    let text = [output.stdout, output.stderr].concat();
+    (
+        output.status.success(),
+        String::from_utf8(text).expect("text"),
+    )
+}
+
+#[test]
+fn a_drained_upstream_is_waited_for_on_every_node_until_it_has_nothing() {
+    let (held, gate) = holding();
+    let other = Origin::saying("other");
+    let east = Pointsman::builder().node("east").start();
+    let store = format!("dir:{}", east.keys_dir().display());
+    let west = Pointsman::builder().node("west").store(&store).start();
+    east.put_service(
+        &Service::http("web")
+            .hosts("web.test")
+            .key("upstreams/a", &held.addr().to_string())
+            .key("upstreams/b", &other.addr().to_string()),
+    );
+    for node in [&east, &west] {
+        node.wait_for_text("web.test", "/", "done");
+    }
+    let (is_well, told) = wait(&east, &["--drained", "a"]);
+    assert!(
+        !is_well && told.contains("services/web/a takes new requests"),
+        "{told}"
+    );
+
+    // One request stays at west; round robin leads every other one there.
+    let mut clients: Vec<_> = (0..2).map(|_| Client::connect(west.http())).collect();
+    for client in &mut clients {
+        client.send("GET /held HTTP/1.1\r\nHost: web.test\r\n\r\n");
+    }
+    held.wait_for(held.requests().len().max(1));
+    wait_until("it is under way", || {
+        let status = west.status();
+        let upstream = &status["services"][0]["upstreams"][0];
+        upstream["name"] == "a" && upstream["in_flight"] == 1
+    });
+    east.put("services/web/drain", "a");
+    let (is_well, told) = wait(&east, &["--drained", "web/a", "--timeout", "1500ms"]);
+    assert!(!is_well, "{told}");
+    assert!(
+        told.contains("not drained within")
+            && told.contains("node west has 1 under way at services/web/a"),
+        "{told}"
+    );
+    assert!(!told.contains("east"), "{told}");
+    gate.open();
+    let (is_well, told) = wait(&east, &["--drained", "services/web/a"]);
+    assert!(
+        is_well && told.contains("services/web/a is drained"),
+        "{told}"
+    );
+    for client in &mut clients {
+        assert_eq!(client.response().status(), 200);
+    }
+    assert_eq!(west.status()["drains"][0]["done"], true);
+
+    east.put("services/web/drain", "b");
+    wait_until("it takes new ones again", || {
+        let status = west.status();
+        let drains = status["drains"].as_array().map_or(0, Vec::len);
+        drains == 1 && status["drains"][0]["upstream"] == "b"
+    });
+}
+
+#[test]
+fn one_that_left_the_keys_is_waited_for_by_its_name() {
+    let (held, gate) = holding();
+    let other = Arc::new(Origin::saying("other"));
+    let balancer = Pointsman::builder().start();
+    balancer.put_service(
+        &Service::http("web")
+            .hosts("web.test")
+            .key("upstreams/a", &held.addr().to_string()),
+    );
+    balancer.wait_for_text("web.test", "/", "done");
+    let mut client = Client::connect(balancer.http());
+    client.send("GET /held HTTP/1.1\r\nHost: web.test\r\n\r\n");
+    held.wait_for(2);
+    balancer.put("services/web/upstreams/b", other.addr().to_string());
+    balancer.remove("services/web/upstreams/a");
+    let (is_well, told) = wait(&balancer, &["--drained", "web/a", "--timeout", "1s"]);
+    assert!(
+        !is_well && told.contains("has 1 under way at services/web/a"),
+        "{told}"
+    );
+    gate.open();
+    let (is_well, told) = wait(&balancer, &["--drained", "web/a"]);
+    assert!(is_well, "{told}");
+    assert_eq!(client.response().status(), 200);
+}
