@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use support::client::{Client, exchange, get};
+use support::etcd::Etcd;
 use support::origin::Origin;
 use support::pointsman::{Pointsman, Service};
 use support::process::Process;
@@ -485,6 +486,37 @@ fn a_server_that_is_drained_gets_nothing_until_it_is_ready_again() {
             .log()
             .contains("keys written over the admin socket")
     );
+}
+
+#[test]
+fn a_command_to_one_node_holds_for_all_of_them() {
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let etcd = runtime.block_on(Etcd::start());
+    let (a, b) = (Origin::saying("a"), Origin::saying("b"));
+    let service = two(&[&a, &b]);
+    for (key, value) in service.keys() {
+        runtime.block_on(etcd.put(&format!("/pointsman/lb/{key}"), value));
+    }
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("admin.sock");
+    let store = etcd.spec().to_string();
+    let east = Pointsman::builder()
+        .node("east")
+        .store(&store)
+        .args(&["--admin-socket", &path.display().to_string()])
+        .start();
+    let west = Pointsman::builder().node("west").store(&store).start();
+    assert_eq!(say(&path, "disable server web/a\n"), "\n");
+    let only_b = |node: &Pointsman| (0..10).all(|_| node.get(HOST, "/").text() == "b");
+    assert!(only_b(&east));
+    wait_until("west drains it too", || only_b(&west));
+    let keys = runtime.block_on(etcd.keys("/pointsman/lb/services/web/drain"));
+    assert_eq!(keys.len(), 1);
+    assert_eq!(keys[0].1, "a");
+    // Nothing that runs is changed by it, and it is answered all the same.
+    assert_eq!(say(&path, "set weight web/a 50%\n"), "\n");
+    let value = runtime.block_on(etcd.keys("/pointsman/lb/services/web/upstreams/a"));
+    assert!(value[0].1.ends_with(" weight=4"), "{value:?}");
 }
 
 #[test]
