@@ -7,8 +7,10 @@ BUILD_NEEDS="protoc:protobuf-compiler /usr/include/google/protobuf/descriptor.pr
 /usr/include/stdio.h:libc6-dev make:make pkg-config:pkg-config /usr/include/openssl/ssl.h:libssl-dev"
 ETCD_NEEDS="etcd:etcd-server etcdctl:etcd-client"
 TEST_NEEDS="curl:curl python3:python3 openssl:openssl mkfifo:coreutils haproxy:haproxy nginx:nginx-light \
-apache2:apache2 varnishtest:varnish chromium:chromium htpasswd:apache2-utils perl:perl ip:iproute2 \
-/usr/lib/python3/dist-packages/requests:python3-requests prometheus-haproxy-exporter:prometheus-haproxy-exporter"
+apache2:apache2 promtool:prometheus varnishtest:varnish chromium:chromium htpasswd:apache2-utils perl:perl ip:iproute2 \
+/usr/lib/python3/dist-packages/requests:python3-requests \
+/usr/lib/python3/dist-packages/jsonschema:python3-jsonschema \
+prometheus-haproxy-exporter:prometheus-haproxy-exporter"
 # Besides a Docker engine, which nobody should get by installing a test.
 COMPOSE_NEEDS="docker-compose:docker-compose"
 SCAN_NEEDS="testssl:testssl.sh sslscan:sslscan openssl:openssl curl:curl python3:python3"

@@ -111,7 +111,7 @@ pub(super) fn http_in(shared: &Shared, plan: &Plan, samples: &Samples) -> Row<'s
 /// The port of a TCP service.
 pub(super) fn frontend<'a>(proxy: &'a Proxy<'a>, samples: &Samples) -> Row<'a> {
     let service = proxy.service;
-    let mut row = of(&*proxy.name, "FRONTEND", Kind::Frontend, proxy.iid);
+    let mut row = of(&proxy.name, "FRONTEND", Kind::Frontend, proxy.iid);
     let queued = service.state.gate.queued() as u64;
     row.set(at::SCUR, in_flight(service) + queued);
     row.set(at::SLIM, service.config.max_connections.map(u64::from));
@@ -127,7 +127,7 @@ pub(super) fn frontend<'a>(proxy: &'a Proxy<'a>, samples: &Samples) -> Row<'a> {
 pub(super) fn server<'a>(proxy: &'a Proxy<'a>, server: &Server<'a>, samples: &Samples) -> Row<'a> {
     let (service, member) = (proxy.service, server.member);
     let (state, check) = (&member.state, &service.config.health_check);
-    let mut row = of(&*proxy.name, member.name.as_str(), Kind::Server, proxy.iid);
+    let mut row = of(&proxy.name, member.name.as_str(), Kind::Server, proxy.iid);
     let is_own = server.index.is_some();
     row.set(at::QCUR, 0);
     row.set(at::SCUR, u64::from(state.in_flight()));
@@ -172,7 +172,7 @@ pub(super) fn server<'a>(proxy: &'a Proxy<'a>, server: &Server<'a>, samples: &Sa
 pub(super) fn backend<'a>(proxy: &'a Proxy<'a>, samples: &Samples) -> Row<'a> {
     let service = proxy.service;
     let state = &service.state;
-    let mut row = of(&*proxy.name, "BACKEND", Kind::Backend, proxy.iid);
+    let mut row = of(&proxy.name, "BACKEND", Kind::Backend, proxy.iid);
     let (mut up, mut weight, mut standing_in) = (0, 0, 0);
     for server in proxy.servers() {
         match (Standing::of(service, &server).is_up(), server.index) {

@@ -20,6 +20,7 @@ use axum::Router;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{FromRequestParts, Query};
 use axum::http::StatusCode;
+use axum::http::header::{self, HeaderName};
 use axum::http::request::Parts;
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::get;
@@ -51,7 +52,13 @@ pub(super) fn router() -> Router<Views> {
         .route("/v1/nodes", get(nodes::nodes))
         .route("/v1/events", get(events::list))
         .route("/v1/stream", get(stream::stream))
+        .route("/v1/openapi.json", get(async || (JSON, OPENAPI)))
 }
+
+const JSON: [(HeaderName, &str); 1] = [(header::CONTENT_TYPE, "application/json")];
+
+/// All of `/v1/`, for programs.
+const OPENAPI: &str = include_str!("../../../docs/openapi.json");
 
 /// What stands behind the question mark. A word that is not known is told, and not taken for none.
 struct Asked<T>(T);
