@@ -570,14 +570,14 @@ fn checks_shake_hands_as_traffic_does_and_say_what_failed() {
                     .lines()
                     .any(|l| l.contains("upstream is down") && l.contains(reason))
             });
-            let figures = pointsman.get(HOST, "/figures").text();
+            let figures = pointsman.get(HOST, "/figures;csv").text();
             assert!(figures.contains(reason), "{reason:?} in {figures}");
         };
         health("down");
         told("handshake: its certificate is signed by nobody in upstream_tls_ca");
         pointsman.put("services/web/upstream_tls_ca", ca());
         health("up");
-        assert!(pointsman.get(HOST, "/figures").text().contains(good));
+        assert!(pointsman.get(HOST, "/figures;csv").text().contains(good));
         pointsman.put("services/web/upstream_tls_name", "other.test");
         health("down");
         told("handshake: its certificate is not for other.test, but for app.test");

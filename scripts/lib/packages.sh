@@ -9,7 +9,8 @@ ETCD_NEEDS="etcd:etcd-server etcdctl:etcd-client"
 TEST_NEEDS="curl:curl python3:python3 openssl:openssl mkfifo:coreutils haproxy:haproxy nginx:nginx-light \
 apache2:apache2 promtool:prometheus varnishtest:varnish chromium:chromium htpasswd:apache2-utils perl:perl ip:iproute2 \
 /usr/lib/python3/dist-packages/requests:python3-requests \
-/usr/lib/python3/dist-packages/jsonschema:python3-jsonschema"
+/usr/lib/python3/dist-packages/jsonschema:python3-jsonschema \
+prometheus-haproxy-exporter:prometheus-haproxy-exporter"
 # Besides a Docker engine, which nobody should get by installing a test.
 COMPOSE_NEEDS="docker-compose:docker-compose"
 SCAN_NEEDS="testssl:testssl.sh sslscan:sslscan openssl:openssl curl:curl python3:python3"

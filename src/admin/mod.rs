@@ -1,9 +1,12 @@
 //! The operator's listener: the [`page`], `/live`, `/ready`, `/metrics`, `/v1/status`, `/v1/plan`, and the [`api`] of the keys. What runs is
-//! read here and never changed: a change goes to the store, and comes back as it does to every node.
+//! read here and never changed: a change goes to the store, and comes back as it does to every node. In [`haproxy`] is
+//! what tools for HAProxy ask for, in [`in_band`] what the HTTP listeners show at `stats_uri`.
 
 pub mod access;
 pub mod api;
+mod haproxy;
 mod history;
+mod in_band;
 mod listen;
 mod metrics;
 mod page;
@@ -19,7 +22,7 @@ use axum::Router;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::middleware::from_fn_with_state;
-use axum::response::{IntoResponse, Json, Response};
+use axum::response::{IntoResponse, Json, Redirect, Response};
 use axum::routing::get;
 use serde::Serialize;
 use tokio::net::TcpListener;
@@ -38,6 +41,7 @@ use access::Guard;
 use sampler::Sampler;
 use views::{Glance, Nodes, Seats};
 
+pub use haproxy::{AdminSocket, serve_socket};
 pub use tls::Tls;
 
 /// What the listener shows.
@@ -81,8 +85,7 @@ impl Views {
     }
 }
 
-const PLACES: &str =
-    "there are the page at /, /live, /ready, /metrics and what docs/api.md lists below /v1/\n";
+const PLACES: &str = "there are the page at /, /;csv, /live, /ready, /metrics and what docs/api.md lists below /v1/\n";
 
 /// How often files of passwords and certificates are looked at.
 const LOOK: Duration = Duration::from_secs(2);
@@ -96,7 +99,31 @@ pub async fn serve(
 ) -> std::io::Result<()> {
     let _sampler = AbortOnDropHandle::new(tokio::spawn(views.sampler.clone().run()));
     let tls = tls.map(Arc::new);
-    let router = Router::new()
+    let questions = views.shared.questions();
+    let router = router(views);
+    let in_band = async {
+        match questions {
+            Some(questions) => in_band::answer(questions, router.clone()).await,
+            None => std::future::pending().await,
+        }
+    };
+    // Outside everything else, so that nothing is answered to whom it is not for.
+    let judge = from_fn_with_state(guard.clone(), access::judge);
+    let guarded = router.clone().layer(judge);
+    tokio::select! {
+        () = listen::serve(listener, guarded, tls.clone(), guard.clone()) => {}
+        () = follow_files(&guard, tls.as_ref()) => {}
+        () = in_band => {}
+    }
+    Ok(())
+}
+
+fn router(views: Views) -> Router {
+    let csv = from_fn_with_state(views.clone(), haproxy::csv_or);
+    Router::new()
+        // Where HAProxy and its guides have the page.
+        .route("/stats", get(async || Redirect::temporary("/")))
+        .route("/haproxy", get(async || Redirect::temporary("/")))
         .route("/live", get(async || "live\n"))
         .route("/ready", get(ready))
         .route("/metrics", get(metrics::metrics))
@@ -106,13 +133,8 @@ pub async fn serve(
         .merge(page::router())
         .merge(views::router())
         .fallback(async || (StatusCode::NOT_FOUND, PLACES))
+        .layer(csv)
         .with_state(views)
-        .layer(from_fn_with_state(guard.clone(), access::judge));
-    tokio::select! {
-        () = listen::serve(listener, router, tls.clone(), guard.clone()) => {}
-        () = follow_files(&guard, tls.as_ref()) => {}
-    }
-    Ok(())
 }
 
 async fn follow_files(guard: &Guard, tls: Option<&Arc<Tls>>) {

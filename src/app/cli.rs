@@ -198,6 +198,10 @@ pub struct RunArgs {
     /// The name of this node, unique among the nodes of one balancer [default: the host's name]
     #[arg(long, env = "LB_NODE", value_name = "NAME")]
     pub node: Option<String>,
+    /// A unix socket that answers HAProxy's commands, for its tools and scripts; who may open it may change
+    /// keys. Made with mode 0600 [default: none]
+    #[arg(long, env = "LB_ADMIN_SOCKET", value_name = "PATH")]
+    pub admin_socket: Option<PathBuf>,
     /// Threads that forward traffic [default: one per CPU]
     #[arg(long, env = "LB_WORKERS", value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub workers: Option<u16>,

@@ -14,9 +14,9 @@ use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::accesslog::Logs;
-use crate::admin;
 use crate::admin::access::{Given, Guard, Identities};
 use crate::admin::api::Api;
+use crate::admin::{self, AdminSocket};
 use crate::app::change::Changer;
 use crate::app::cli::RunArgs;
 use crate::app::lastgood::{LastGood, Saved};
@@ -102,6 +102,8 @@ async fn run_until_signal(args: RunArgs) -> anyhow::Result<ExitCode> {
     let stats = admin::bind(stats)
         .await
         .map_err(|error| unbound("--stats", stats, &error))?;
+    let admin_socket = args.admin_socket.as_deref().map(AdminSocket::bind);
+    let admin_socket = admin_socket.transpose().map_err(anyhow::Error::msg)?;
     let (templates, problems) = Templates::load(args.template.templates.as_deref());
     for problem in &problems {
         tracing::warn!(%problem, "template refused");
@@ -197,7 +199,9 @@ async fn run_until_signal(args: RunArgs) -> anyhow::Result<ExitCode> {
         board: read_board,
     };
     let views = admin::Views::new(sources, api);
-    let admin = tokio::spawn(admin::serve(stats, views, guard, admin_tls));
+    let admin = tokio::spawn(admin::serve(stats, views.clone(), guard, admin_tls));
+    let admin_socket = admin_socket
+        .map(|socket| AbortOnDropHandle::new(tokio::spawn(admin::serve_socket(socket, views))));
 
     let mut watcher = TemplateWatch::new(args.template.templates.clone(), templates);
     let mut key_file = seal::KeyFile::new(args.own.seal_key_file.clone(), seal_keys);
@@ -274,6 +278,11 @@ async fn run_until_signal(args: RunArgs) -> anyhow::Result<ExitCode> {
         }
     };
     admin.abort();
+    if let Some(socket) = admin_socket {
+        socket.abort();
+        // Its end takes the file away.
+        let _ = socket.await;
+    }
     Ok(code)
 }
 

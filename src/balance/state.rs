@@ -271,6 +271,11 @@ impl UpstreamState {
         None
     }
 
+    /// Checks in a row that agree against the present health.
+    pub fn streak(&self) -> u32 {
+        self.streak.load(Relaxed)
+    }
+
     pub fn was_up(&self) -> bool {
         self.was_up.load(Relaxed)
     }

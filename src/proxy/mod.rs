@@ -7,6 +7,7 @@
 mod accept_proxy;
 pub(crate) mod auth;
 mod buffers;
+mod figures;
 mod generation;
 pub mod health;
 pub(crate) mod http;
@@ -28,6 +29,7 @@ mod upstream;
 mod warm_up;
 mod worker;
 
+pub use figures::{Question, Told};
 pub use generation::{Generation, Published};
 pub use listen::{Bound, Protocol, bind};
 pub(crate) use tls::verify;

@@ -19,6 +19,7 @@ use tokio::task::spawn_local;
 use crate::accesslog::{Journal, Tally};
 use crate::balance::UpstreamState;
 use crate::proxy::buffers::Buffers;
+use crate::proxy::figures::{Figures, Question};
 use crate::proxy::generation::{Published, View};
 use crate::proxy::http1::Pages;
 use crate::proxy::listen::{Accepted, Bound, Ends, Protocol, accept_all};
@@ -55,6 +56,8 @@ pub struct Shared {
     tally: Arc<Tally>,
     /// Where connections are let in.
     listening: Mutex<BTreeMap<SocketAddr, Listening>>,
+    /// Where workers ask for what `stats_uri` shows.
+    pub(crate) figures: Figures,
 }
 
 /// An address where connections are let in.
@@ -66,6 +69,15 @@ pub struct Listening {
 }
 
 impl Shared {
+    /// What workers are asked for at `stats_uri`, for who answers; `None` if somebody has taken it.
+    pub fn questions(&self) -> Option<mpsc::Receiver<Question>> {
+        self.figures.questions()
+    }
+
+    pub fn workers(&self) -> usize {
+        self.connections.len()
+    }
+
     pub fn rejected(&self) -> u64 {
         self.rejected.load(Relaxed)
     }
@@ -151,6 +163,7 @@ impl Fleet {
             failed_handshakes: AtomicU64::new(0),
             node: node.into(),
             tally,
+            figures: Figures::default(),
             listening: Mutex::default(),
         });
         let channels: Vec<_> = (0..count).map(|_| mpsc::unbounded_channel()).collect();

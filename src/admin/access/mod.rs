@@ -139,6 +139,15 @@ impl Access {
         }
     }
 
+    /// Whom a worker let in at `stats_uri`: he reads what is shown there.
+    pub(super) fn in_band(peer: SocketAddr) -> Self {
+        Self {
+            role: Role::Read,
+            user: None,
+            peer,
+        }
+    }
+
     /// Whether this one changes keys and sees all of them.
     pub fn is_admin(&self) -> bool {
         self.role == Role::Admin

@@ -4,7 +4,7 @@
 //! is read when it is asked for: nothing is counted for it on the way of a request.
 
 mod page;
-mod process;
+pub(super) mod process;
 
 use std::time::Duration;
 

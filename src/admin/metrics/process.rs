@@ -38,15 +38,15 @@ pub(super) fn of_process(page: &mut Page) {
     }
 }
 
-struct Usage {
+pub(in crate::admin) struct Usage {
     cpu_seconds: f64,
-    resident: f64,
+    pub(in crate::admin) resident: f64,
     descriptors: f64,
-    started: f64,
+    pub(in crate::admin) started: f64,
 }
 
 /// From `/proc/self`; nothing where there is none.
-fn usage() -> Option<Usage> {
+pub(in crate::admin) fn usage() -> Option<Usage> {
     let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
     // What is in parentheses may hold anything; behind it are numbers, the third of all at first.
     let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();

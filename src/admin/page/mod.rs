@@ -83,20 +83,20 @@ fn has(asked: &HeaderMap, etag: &str) -> bool {
 /// What the page consists of, by the name behind its own address.
 const FILES: &[(&str, &str, &str)] = &[
     ("", HTML, include_str!("page.html")),
-    ("page.css", CSS, include_str!("page.css")),
-    ("theme.js", JS, include_str!("theme.js")),
-    ("page.js", JS, include_str!("page.js")),
-    ("place.js", JS, include_str!("place.js")),
-    ("feed.js", JS, include_str!("feed.js")),
-    ("dom.js", JS, include_str!("dom.js")),
-    ("format.js", JS, include_str!("format.js")),
-    ("parts.js", JS, include_str!("parts.js")),
-    ("chart.js", JS, include_str!("chart.js")),
-    ("overview.js", JS, include_str!("overview.js")),
-    ("problems.js", JS, include_str!("problems.js")),
-    ("services.js", JS, include_str!("services.js")),
-    ("drain.js", JS, include_str!("drain.js")),
-    ("lists.js", JS, include_str!("lists.js")),
+    ("page/page.css", CSS, include_str!("page.css")),
+    ("page/theme.js", JS, include_str!("theme.js")),
+    ("page/page.js", JS, include_str!("page.js")),
+    ("page/place.js", JS, include_str!("place.js")),
+    ("page/feed.js", JS, include_str!("feed.js")),
+    ("page/dom.js", JS, include_str!("dom.js")),
+    ("page/format.js", JS, include_str!("format.js")),
+    ("page/parts.js", JS, include_str!("parts.js")),
+    ("page/chart.js", JS, include_str!("chart.js")),
+    ("page/overview.js", JS, include_str!("overview.js")),
+    ("page/problems.js", JS, include_str!("problems.js")),
+    ("page/services.js", JS, include_str!("services.js")),
+    ("page/drain.js", JS, include_str!("drain.js")),
+    ("page/lists.js", JS, include_str!("lists.js")),
 ];
 
 const HTML: &str = "text/html; charset=utf-8";
@@ -120,7 +120,10 @@ mod tests {
                 .map(|(at, all)| text.split_at(at + all.len()))
             {
                 let file = rest.split('"').next().unwrap_or_default();
-                assert!(asset(file).is_some(), "{name} imports {file}");
+                assert!(
+                    asset(&format!("page/{file}")).is_some(),
+                    "{name} imports {file}"
+                );
             }
         }
         assert!(asset("").is_some_and(|page| page.content_type.starts_with("text/html")));

@@ -1,17 +1,13 @@
 //! What is answered before any rule and any service: probes of the balancer itself, ACME challenges,
 //! its figures.
 
-use aws_lc_rs::constant_time::verify_slices_are_equal;
-use aws_lc_rs::digest::{SHA256, digest};
-
-use crate::config::{Front, Stats, StatsUsers};
+use crate::config::Front;
 use crate::proxy::buffers::Input;
 use crate::proxy::generation::Generation;
-use crate::proxy::http::auth::{CREDENTIALS, credentials};
+use crate::proxy::http::figures::Wanted;
 use crate::proxy::http::id::RequestId;
-use crate::proxy::http::stats_page;
 use crate::proxy::http::{Client, Next};
-use crate::proxy::http1::{Answer, FieldId, Method, RequestHead};
+use crate::proxy::http1::{Answer, RequestHead};
 
 const CHALLENGES: &[u8] = b"/.well-known/acme-challenge/";
 const TEXT: &str = "text/plain; charset=utf-8";
@@ -59,8 +55,10 @@ impl Client {
             return Some(Fronted::logged(next));
         }
         let stats = front.stats.as_ref()?;
-        let form = form_asked(&stats.uri, path)?;
-        let next = self.stats(stats, form, generation, input, head, id).await;
+        let query = head.query.get(input.filled());
+        let wanted = Wanted::read(&stats.uri, path, query)?;
+        // Boxed: what waiting for it remembers is not paid for by other requests.
+        let next = Box::pin(self.figures(stats, wanted, input, head, id)).await;
         Some(Fronted::logged(next))
     }
 
@@ -79,40 +77,6 @@ impl Client {
         };
         self.answer_whole(answer, input, head, Some(id)).await
     }
-
-    async fn stats(
-        &self,
-        stats: &Stats,
-        form: Form,
-        generation: &Generation,
-        input: &mut Input,
-        head: &RequestHead,
-        id: &RequestId,
-    ) -> Next {
-        let mut answer = Answer::default();
-        let given = head.fields.get(FieldId::Authorization);
-        let given = given.map(|field| field.value.get(input.filled()));
-        let (page, challenge);
-        if !may_see(&stats.users, given) {
-            answer.status = 401;
-            challenge = format!("WWW-Authenticate: Basic realm=\"{}\"\r\n", stats.realm);
-            answer.extra = challenge.as_bytes();
-        } else if !matches!(head.method, Method::Get | Method::Head) {
-            answer.status = 405;
-            answer.extra = b"Allow: GET, HEAD\r\n";
-        } else {
-            answer.status = 200;
-            page = match form {
-                Form::Html => stats_page::html(generation, &self.worker.shared),
-                Form::Csv => stats_page::csv(generation, &self.worker.shared),
-            };
-            answer.page = Some(match form {
-                Form::Html => ("text/html; charset=utf-8", page.as_bytes()),
-                Form::Csv => (TEXT, page.as_bytes()),
-            });
-        }
-        self.answer_whole(answer, input, head, Some(id)).await
-    }
 }
 
 impl Fronted {
@@ -128,62 +92,5 @@ impl Fronted {
             next,
             is_logged: false,
         }
-    }
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Form {
-    Html,
-    Csv,
-}
-
-/// `/lbstats`, `/lbstats;csv`. Other options that HAProxy knows behind the `;` change nothing.
-fn form_asked(uri: &str, path: &[u8]) -> Option<Form> {
-    let options = path.strip_prefix(uri.as_bytes())?;
-    if options.is_empty() {
-        return Some(Form::Html);
-    }
-    let mut options = options.strip_prefix(b";")?.split(|b| *b == b';');
-    Some(match options.any(|option| option == b"csv") {
-        true => Form::Csv,
-        false => Form::Html,
-    })
-}
-
-/// Takes the same time whichever user is asked for and however much of a password is right: digests
-/// are compared, and all of them.
-fn may_see(users: &StatsUsers, authorization: Option<&[u8]>) -> bool {
-    if users.is_empty() {
-        return true;
-    }
-    let mut buffer = [0; CREDENTIALS + 3];
-    let given = authorization.and_then(|line| credentials(line, &mut buffer));
-    let Some((name, password)) = given else {
-        return false;
-    };
-    let given = digest(&SHA256, &[name, b":", password].concat());
-    users.iter().fold(false, |is_one, user| {
-        let known = digest(&SHA256, user.as_bytes());
-        is_one | verify_slices_are_equal(known.as_ref(), given.as_ref()).is_ok()
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_form_stands_behind_a_semicolon() {
-        let check = |path: &str, expected| {
-            assert_eq!(form_asked("/lbstats", path.as_bytes()), expected, "{path}");
-        };
-        check("/lbstats", Some(Form::Html));
-        check("/lbstats;csv", Some(Form::Csv));
-        check("/lbstats;norefresh;csv", Some(Form::Csv));
-        check("/lbstats;norefresh", Some(Form::Html));
-        check("/lbstats/", None);
-        check("/lbstatsx", None);
-        check("/lb", None);
-        check("", None);
     }
 }

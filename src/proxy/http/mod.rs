@@ -7,6 +7,7 @@
 mod auth;
 mod exchange;
 mod fault;
+mod figures;
 mod front;
 mod id;
 mod identify;
@@ -15,7 +16,6 @@ mod judge;
 mod policy;
 mod relay;
 mod request;
-mod stats_page;
 mod sticky;
 
 pub(crate) use auth::{CREDENTIALS, credentials};

@@ -7,6 +7,8 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::task::Poll;
 use std::time::Duration;
 
+use tokio::task::yield_now;
+
 use crate::balance::{self, Admission, Place};
 use crate::config::{Balancer, Compat, ErrorPage, ErrorPages};
 use crate::plan::Service;
@@ -28,6 +30,9 @@ use crate::rules::{Edits, FieldEdit, Seen};
 
 /// How often a request whose upstreams left is led anew. Each time needs a swap in between.
 const LED_ANEW: u32 = 3;
+
+/// As much of a page is written at once.
+const PIECE: usize = 64 * 1024;
 
 impl Client {
     /// Serves the request whose bytes are in `input` or about to come, and leaves there what came
@@ -512,17 +517,34 @@ impl Client {
             extra: extra.as_deref().unwrap_or(answer.extra),
             ..answer
         };
+        // A large page goes out from where it is, and lets others have their turn in between.
+        let rest = match whole.page {
+            Some((_, page)) if page.len() > PIECE && !whole.head_only => page,
+            _ => b"",
+        };
+        let whole = Answer {
+            head_only: whole.head_only || !rest.is_empty(),
+            ..whole
+        };
         self.write_answer(whole, balancer, &mut out);
         let patience = balancer.timeouts.client;
         drop(pinned);
-        let is_taken = matches!(
-            self.deadline
-                .limit(patience, self.stream.write_all(&out))
-                .await,
-            Ok(Ok(()))
-        );
-        self.trace.answered_here(answer.status, out.len(), is_taken);
+        let mut is_taken = self.is_taken(patience, &out).await;
+        for piece in rest.chunks(PIECE) {
+            if !is_taken {
+                break;
+            }
+            yield_now().await;
+            is_taken = self.is_taken(patience, piece).await;
+        }
+        let length = out.len() + rest.len();
+        self.trace.answered_here(answer.status, length, is_taken);
         is_taken
+    }
+
+    async fn is_taken(&self, patience: Duration, bytes: &[u8]) -> bool {
+        let written = self.stream.write_all(bytes);
+        matches!(self.deadline.limit(patience, written).await, Ok(Ok(())))
     }
 
     /// With the service's page for this status, else the balancer's, else a file's, else a plain one.
