@@ -1,4 +1,4 @@
-"""The measurements, by the names of docs/architecture.md: P1 to P11; and `cost`.
+"""The measurements, by the names of docs/architecture.md: P1 to P12; and `cost`.
 
 Each trial is a function from `Bench` to nothing; it records figures by what was measured and by whom.
 A round runs every peer once, one after the other, so that what the machine does besides hits all alike.
@@ -15,6 +15,7 @@ from peers import ROOT, HAProxy, Nginx, Pointsman, Traefik
 from process import Failed, Process
 from rotation import p10
 from tls import p3, p8
+from watched import p12
 
 MANY = 10_000
 # A hundred, and a few more against those that fall together.
@@ -193,7 +194,7 @@ def p9(bench):
                 peer.end()
 
 
-TRIALS = {"P1": p1, "P2": p2, "P3": p3, "P4": p4, "P5": p5, "P6": p6, "P7": p7, "P8": p8, "P9": p9, "P10": p10, "P11": p11, "cost": cost}
+TRIALS = {"P1": p1, "P2": p2, "P3": p3, "P4": p4, "P5": p5, "P6": p6, "P7": p7, "P8": p8, "P9": p9, "P10": p10, "P11": p11, "P12": p12, "cost": cost}
 
 
 def _loaded(peer, seconds, **more):

@@ -1,22 +1,21 @@
 //! Rates and latencies: what counters come to from one look to the next, and how that was in the last hour.
 //!
 //! Nothing is measured here that is not counted anyway. The counters of all services are read every ten seconds, and
-//! every two while somebody looks; a service that nobody asks costs one line of memory read.
+//! when somebody looks, but not twice in a second; a service that nobody asks costs one line of memory read.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::balance::{Counts, Member, ServiceState, UpstreamId};
-use crate::names::UnitName;
 use crate::plan::Service;
 use crate::proxy::Shared;
 
 use super::history::{Hour, Point};
+use super::views::Conditions;
 
-/// While somebody looks.
-const FAST: Duration = Duration::from_secs(2);
+/// What was found is as good as new for so long.
+const FRESH: Duration = Duration::from_millis(900);
 
 /// Always. Latencies and the rates of upstreams are of so long a time, too.
 const SLOW: Duration = Duration::from_secs(10);
@@ -24,9 +23,6 @@ const SLOW: Duration = Duration::from_secs(10);
 /// Points of the node's and of a service's history.
 pub(super) const NODE_STEP: Duration = SLOW;
 pub(super) const SERVICE_STEP: Duration = Duration::from_secs(60);
-
-/// For so long after a question somebody is taken to look.
-const WATCHED: Duration = Duration::from_secs(10);
 
 /// Per second, and what part of it came to nothing.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -57,15 +53,13 @@ pub(super) struct Totals {
 pub(super) struct Sampler {
     shared: Arc<Shared>,
     samples: Mutex<Samples>,
-    /// When somebody asked last, in milliseconds of `began`.
-    asked_ms: AtomicU64,
-    began: Instant,
 }
 
 #[derive(Default)]
 pub(super) struct Samples {
-    services: HashMap<UnitName, OfService>,
+    services: HashMap<usize, OfService, foldhash::fast::RandomState>,
     pub(super) rates: Rates,
+    pub(super) conditions: Conditions,
     pub(super) spread: Spread,
     pub(super) hour: Hour,
     /// Of the looks, so that what is gone is known.
@@ -77,7 +71,7 @@ pub(super) struct Samples {
 
 #[derive(Default)]
 struct OfService {
-    /// Another one under the same name begins anew.
+    /// So that nobody else comes to be at its address.
     state: Option<Arc<ServiceState>>,
     turn: u64,
     totals: Totals,
@@ -111,64 +105,61 @@ impl Sampler {
         Arc::new(Self {
             shared,
             samples: Mutex::default(),
-            asked_ms: AtomicU64::new(0),
-            began: Instant::now(),
         })
     }
 
     /// Looks until the task is dropped.
     pub(super) async fn run(self: Arc<Self>) {
-        let mut tick = tokio::time::interval(FAST);
+        let mut tick = tokio::time::interval(SLOW);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tick.tick().await;
-            if self.is_due() {
-                let sampler = self.clone();
-                // Ten thousand services are milliseconds.
-                let _ = tokio::task::spawn_blocking(move || sampler.look()).await;
-            }
+            let sampler = self.clone();
+            // Ten thousand services are milliseconds.
+            let _ = tokio::task::spawn_blocking(move || sampler.look(&mut sampler.lock())).await;
         }
     }
 
-    /// What was found last. Whoever asks is taken to look on.
+    /// What is found now, or was a moment ago. Blocks for milliseconds where there are thousands of services.
     pub(super) fn samples(&self) -> MutexGuard<'_, Samples> {
-        let asked = self.began.elapsed().as_millis() as u64;
-        self.asked_ms.store(asked.max(1), Relaxed);
-        self.lock()
+        let mut samples = self.lock();
+        if samples.fast_at.is_none_or(|at| at.elapsed() >= FRESH) {
+            self.look(&mut samples);
+        }
+        samples
     }
 
     fn lock(&self) -> MutexGuard<'_, Samples> {
         self.samples.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn is_due(&self) -> bool {
-        let asked = self.asked_ms.load(Relaxed);
-        let now = self.began.elapsed().as_millis() as u64;
-        let is_watched = asked > 0 && now.saturating_sub(asked) < WATCHED.as_millis() as u64;
-        let last = self.lock().slow_at;
-        // Half a tick of tolerance: a tick that comes early is not left to the next.
-        is_watched || last.is_none_or(|at| at.elapsed() + FAST / 2 >= SLOW)
-    }
-
-    fn look(&self) {
+    fn look(&self, samples: &mut Samples) {
         let generation = self.shared.published.current();
-        let mut samples = self.lock();
         let look = samples.begin(Instant::now());
         let mut sum = Rates::default();
         let mut counts = Counts::default();
+        let mut conditions = Conditions::default();
         for service in generation.plan.services() {
-            let own = samples.services.entry(service.unit.clone()).or_default();
+            conditions.add(service);
+            let own = samples.services.entry(key(service)).or_default();
             own.follow(service, &look, &mut counts);
             sum.add(own.rates);
         }
         samples.services.retain(|_, own| own.turn == look.turn);
         samples.rates = sum;
+        samples.conditions = conditions;
         if look.slow.is_some() {
             samples.spread = Spread::of(&counts);
             let point = Point::new(sum, samples.spread, self.shared.connections());
             samples.hour.push(point, NODE_STEP, SystemTime::now());
         }
     }
+}
+
+/// A service's state is what it is known by: it outlives plans, and is kept here for as long as it is asked for by
+/// this.
+fn key(service: &Service) -> usize {
+    Arc::as_ptr(&service.state) as usize
 }
 
 /// One look: how long ago the ones before were that it is compared with.
@@ -181,27 +172,27 @@ struct Look {
 }
 
 impl Samples {
-    pub(super) fn rates_of(&self, unit: &UnitName) -> Rates {
-        self.services
-            .get(unit)
-            .map(|own| own.rates)
-            .unwrap_or_default()
+    pub(super) fn rates_of(&self, service: &Service) -> Rates {
+        self.of(service).map(|own| own.rates).unwrap_or_default()
     }
 
-    pub(super) fn spread_of(&self, unit: &UnitName) -> Spread {
-        let own = self.services.get(unit);
+    pub(super) fn spread_of(&self, service: &Service) -> Spread {
+        let own = self.of(service);
         own.and_then(|own| Some(own.slow.as_ref()?.spread))
             .unwrap_or_default()
     }
 
-    pub(super) fn hour_of(&self, unit: &UnitName) -> Option<&Hour> {
-        self.services.get(unit)?.hour.as_deref()
+    pub(super) fn hour_of(&self, service: &Service) -> Option<&Hour> {
+        self.of(service)?.hour.as_deref()
     }
 
-    pub(super) fn upstream(&self, unit: &UnitName, id: UpstreamId) -> OfUpstream {
-        let own = self.services.get(unit);
-        let found = own.and_then(|own| own.upstreams.get(&id));
+    pub(super) fn upstream(&self, service: &Service, id: UpstreamId) -> OfUpstream {
+        let found = self.of(service).and_then(|own| own.upstreams.get(&id));
         found.copied().unwrap_or_default()
+    }
+
+    fn of(&self, service: &Service) -> Option<&OfService> {
+        self.services.get(&key(service))
     }
 
     fn begin(&mut self, now: Instant) -> Look {
@@ -210,7 +201,7 @@ impl Samples {
         // The first look has nothing to compare with; it is a slow one.
         let is_slow = self
             .slow_at
-            .is_none_or(|at| now.duration_since(at) + FAST / 2 >= SLOW);
+            .is_none_or(|at| now.duration_since(at) + FRESH >= SLOW);
         let is_minute = self
             .minute_at
             .is_none_or(|at| now.duration_since(at) + SLOW / 2 >= SERVICE_STEP);
@@ -235,17 +226,9 @@ impl OfService {
     fn follow(&mut self, service: &Service, look: &Look, all: &mut Counts) {
         self.turn = look.turn;
         let totals = Totals::of(service);
-        let is_same = self
-            .state
-            .as_ref()
-            .is_some_and(|state| Arc::ptr_eq(state, &service.state));
-        if !is_same {
+        if self.state.is_none() {
             // One that came since the last look has been asked since then; of the first look nobody knows.
-            *self = Self {
-                state: Some(service.state.clone()),
-                turn: look.turn,
-                ..Self::default()
-            };
+            self.state = Some(service.state.clone());
             if look.fast.is_none() {
                 self.totals = totals;
                 if totals.requests > 0 {

@@ -91,7 +91,7 @@ pub(super) fn http_in(shared: &Shared, plan: &Plan, samples: &Samples) -> Row<'s
             *sum += own;
         }
         requests += begun(service);
-        rate += samples.rates_of(&service.unit).requests;
+        rate += samples.rates_of(service).requests;
         let bytes = service.state.bytes();
         (up, down) = (up + bytes.0, down + bytes.1);
     }
@@ -144,7 +144,7 @@ pub(super) fn server<'a>(proxy: &'a Proxy<'a>, server: &Server<'a>, samples: &Sa
     row.set(at::THROTTLE, throttle);
     row.set(at::LBTOT, state.served());
     row.set(at::LASTCHG, seconds_since(state.since_ms()));
-    let lately = samples.upstream(&service.unit, state.id());
+    let lately = samples.upstream(service, state.id());
     row.set(at::RATE, whole(lately.requests));
     times(&mut row, service, lately.spread);
     if let Some(index) = server.index {
@@ -217,7 +217,7 @@ pub(super) fn backend<'a>(proxy: &'a Proxy<'a>, samples: &Samples) -> Row<'a> {
     let downs = members().map(|member| member.state.downs());
     row.set(at::CHKDOWN, downs.sum::<u64>());
     traffic(&mut row, service, samples);
-    times(&mut row, service, samples.spread_of(&service.unit));
+    times(&mut row, service, samples.spread_of(service));
     let policy = service.config.policy.as_deref();
     if let Some(Sticky::Cookie(cookie)) = policy.and_then(|policy| policy.sticky.as_ref()) {
         row.set(at::COOKIE, cookie.name.as_str());
@@ -251,7 +251,7 @@ fn traffic(row: &mut Row<'_>, service: &Service, samples: &Samples) {
     let (up, down) = service.state.bytes();
     row.set(at::BIN, up);
     row.set(at::BOUT, down);
-    row.set(at::RATE, whole(samples.rates_of(&service.unit).requests));
+    row.set(at::RATE, whole(samples.rates_of(service).requests));
 }
 
 /// The median of the last seconds in milliseconds: of HTTP until the head of the answer, of TCP until the

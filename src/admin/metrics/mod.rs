@@ -6,6 +6,8 @@
 mod page;
 pub(super) mod process;
 
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use axum::extract::State;
@@ -20,7 +22,7 @@ use crate::events;
 use crate::plan::{Plan, Service};
 use crate::status::Phase;
 
-use page::Page;
+use page::{Labels, Page};
 use process::of_process;
 
 const FORMAT: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -137,6 +139,9 @@ const LATENCIES: [Duration; 13] = {
 
 type Family<T> = (&'static str, &'static str, &'static str, fn(&T) -> u64);
 
+/// What the last page took, and a little more: growing one of megabytes copies it again and again.
+static LENGTH: AtomicUsize = AtomicUsize::new(0);
+
 /// Pages that are being written at once: one of ten thousand services is megabytes.
 static PAGES: Semaphore = Semaphore::const_new(2);
 
@@ -154,16 +159,23 @@ pub(super) async fn metrics(State(views): State<Views>) -> Response {
 
 fn text(views: &Views) -> String {
     let generation = views.shared.published.current();
-    let mut page = Page::default();
+    let mut page = Page::with_capacity(LENGTH.load(Relaxed));
+    let services: Vec<_> = generation
+        .plan
+        .services()
+        .map(|s| Labelled::new(s))
+        .collect();
     of_node(&mut page, views);
     of_stores(&mut page, views);
-    of_services(&mut page, &generation.plan);
-    of_latencies(&mut page, &generation.plan);
+    of_services(&mut page, &services);
+    of_latencies(&mut page, &services);
     of_refusals(&mut page, views);
     of_events(&mut page);
     of_certificates(&mut page, &generation.plan);
     of_process(&mut page);
-    page.text()
+    let text = page.text();
+    LENGTH.store(text.len() + text.len() / 16, Relaxed);
+    text
 }
 
 fn of_node(page: &mut Page, views: &Views) {
@@ -263,14 +275,37 @@ fn of_stores(page: &mut Page, views: &Views) {
     );
 }
 
-fn of_services(page: &mut Page, plan: &Plan) {
+/// A service with the labels of its samples, and so its members.
+struct Labelled<'a> {
+    service: &'a Service,
+    labels: Labels,
+    members: Vec<(&'a Member, Labels)>,
+}
+
+impl<'a> Labelled<'a> {
+    fn new(service: &'a Service) -> Self {
+        let (name, mode) = (service.config.name.as_str(), mode(service));
+        let own = [("service", name), ("mode", mode)];
+        let of_member = |member: &'a Member| {
+            let upstream = ("upstream", member.name.as_str());
+            (member, Labels::new(&[own[0], own[1], upstream]))
+        };
+        Self {
+            service,
+            labels: Labels::new(&own),
+            members: service.members.iter().map(of_member).collect(),
+        }
+    }
+}
+
+fn of_services(page: &mut Page, services: &[Labelled<'_>]) {
     const RESPONSES: &str = "pointsman_service_responses_total";
     const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
+    let codes = CLASSES.map(|class| format!(",code=\"{class}\""));
     page.family(RESPONSES, COUNTER, "Answers of upstreams by class");
-    for service in plan.services().filter(|s| s.tcp_port().is_none()) {
-        for (class, count) in CLASSES.into_iter().zip(service.state.answers()) {
-            let [name, mode] = labels_of(service);
-            page.sample(RESPONSES, &[name, mode, ("code", class)], count);
+    for own in services.iter().filter(|s| s.service.tcp_port().is_none()) {
+        for (code, count) in codes.iter().zip(own.service.state.answers()) {
+            page.count(RESPONSES, &own.labels, code, count);
         }
     }
     const BYTES: &str = "pointsman_service_bytes_total";
@@ -279,57 +314,49 @@ fn of_services(page: &mut Page, plan: &Plan) {
         COUNTER,
         "Bytes from clients (in) and to them (out), counted at the end of each request and flow",
     );
-    for service in plan.services() {
-        let (up, down) = service.state.bytes();
-        let [name, mode] = labels_of(service);
-        page.sample(BYTES, &[name, mode, ("direction", "in")], up);
-        page.sample(BYTES, &[name, mode, ("direction", "out")], down);
+    for own in services {
+        let (up, down) = own.service.state.bytes();
+        page.count(BYTES, &own.labels, ",direction=\"in\"", up);
+        page.count(BYTES, &own.labels, ",direction=\"out\"", down);
     }
     for (name, kind, help, value) in OF_SERVICES {
         page.family(name, kind, help);
-        for service in plan.services() {
-            page.sample(name, &labels_of(service), value(service));
+        for own in services {
+            page.count(name, &own.labels, "", value(own.service));
         }
     }
     for (name, kind, help, value) in OF_UPSTREAMS {
         page.family(name, kind, help);
-        for service in plan.services() {
-            let [of, mode] = labels_of(service);
-            for member in service.members.iter() {
-                let upstream = ("upstream", member.name.as_str());
-                page.sample(name, &[of, mode, upstream], value(member));
-            }
+        for (member, labels) in services.iter().flat_map(|own| &own.members) {
+            page.count(name, labels, "", value(member));
         }
     }
 }
 
 /// Of services that were asked: a histogram has many series, and most services of many are quiet.
-fn of_latencies(page: &mut Page, plan: &Plan) {
+fn of_latencies(page: &mut Page, services: &[Labelled<'_>]) {
     const NAME: &str = "pointsman_service_latency_seconds";
+    const BUCKET: &str = "pointsman_service_latency_seconds_bucket";
+    const SUM: &str = "pointsman_service_latency_seconds_sum";
+    const COUNT: &str = "pointsman_service_latency_seconds_count";
     page.family(
         NAME,
         "histogram",
         "HTTP: from the choice of the upstream to the head of its answer; TCP: until it is connected",
     );
-    for service in plan.services() {
-        let counts = service.state.latencies.counts();
+    let bounds = LATENCIES.map(|bound| format!(",le=\"{}\"", bound.as_secs_f64()));
+    for own in services {
+        let counts = own.service.state.latencies.counts();
         let total = counts.total();
         if total == 0 {
             continue;
         }
-        let [name, mode] = labels_of(service);
-        let bucket = format!("{NAME}_bucket");
-        for (bound, within) in LATENCIES.iter().zip(counts.within(LATENCIES)) {
-            let bound = bound.as_secs_f64().to_string();
-            page.sample(&bucket, &[name, mode, ("le", &bound)], within);
+        for (bound, within) in bounds.iter().zip(counts.within(LATENCIES)) {
+            page.count(BUCKET, &own.labels, bound, within);
         }
-        page.sample(&bucket, &[name, mode, ("le", "+Inf")], total);
-        page.sample(
-            &format!("{NAME}_sum"),
-            &[name, mode],
-            counts.sum().as_secs_f64(),
-        );
-        page.sample(&format!("{NAME}_count"), &[name, mode], total);
+        page.count(BUCKET, &own.labels, ",le=\"+Inf\"", total);
+        page.seconds(SUM, &own.labels, counts.sum().as_secs_f64());
+        page.count(COUNT, &own.labels, "", total);
     }
 }
 
@@ -352,11 +379,6 @@ fn of_events(page: &mut Page) {
     for ((level, event), count) in events::counts() {
         page.sample(NAME, &[("event", &event), ("level", level)], count);
     }
-}
-
-fn labels_of(service: &Service) -> [(&'static str, &str); 2] {
-    let name = service.config.name.as_str();
-    [("service", name), ("mode", mode(service))]
 }
 
 fn of_certificates(page: &mut Page, plan: &Plan) {

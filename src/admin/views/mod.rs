@@ -32,7 +32,7 @@ use super::api::Refusal;
 use crate::status::time_text;
 
 pub(super) use nodes::Nodes;
-pub(super) use overview::Glance;
+pub(super) use overview::{Conditions, Glance};
 pub(super) use services::mode;
 pub(super) use stream::Seats;
 pub(super) use upstreams::share;

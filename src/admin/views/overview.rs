@@ -12,6 +12,7 @@ use crate::admin::Views;
 use crate::admin::access::Access;
 use crate::admin::history::{HourView, round};
 use crate::admin::sampler::NODE_STEP;
+use crate::plan::Service;
 use crate::status::{Phase, time_text};
 use crate::store::StoreHealth;
 use crate::tls::End;
@@ -51,8 +52,8 @@ pub(super) struct Overview {
     draining: usize,
     rejected_total: u64,
     access_log_dropped_total: u64,
-    services: Services,
-    upstreams: Upstreams,
+    #[serde(flatten)]
+    conditions: Conditions,
     certificates: Certificates,
     listeners: usize,
     refused: usize,
@@ -76,7 +77,14 @@ pub(super) struct Seen {
 #[derive(Default)]
 pub(in crate::admin) struct Glance(Mutex<Option<(Instant, Arc<Overview>)>>);
 
-#[derive(Debug, Default, Serialize)]
+/// How many services and upstreams are in which state.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub(in crate::admin) struct Conditions {
+    services: Services,
+    upstreams: Upstreams,
+}
+
+#[derive(Clone, Copy, Debug, Default, Serialize)]
 struct Services {
     total: usize,
     up: usize,
@@ -86,7 +94,7 @@ struct Services {
     maintenance: usize,
 }
 
-#[derive(Debug, Default, Serialize)]
+#[derive(Clone, Copy, Debug, Default, Serialize)]
 struct Upstreams {
     total: usize,
     /// Those that nobody checks are among them.
@@ -142,17 +150,10 @@ impl Overview {
         let shared = &views.shared;
         let generation = shared.published.current();
         let plan = &generation.plan;
-        let (rates, spread) = {
+        let (rates, spread, conditions) = {
             let samples = views.sampler.samples();
-            (samples.rates, samples.spread)
+            (samples.rates, samples.spread, samples.conditions)
         };
-        let (mut of_services, mut of_upstreams) = (Services::default(), Upstreams::default());
-        for service in plan.services() {
-            of_services.add(services::Condition::of(service));
-            for member in service.all_members() {
-                of_upstreams.add(upstreams::Condition::of(service, member));
-            }
-        }
         let mut of_certificates = Certificates::default();
         for named in plan.certificates().iter() {
             of_certificates.total += 1;
@@ -182,8 +183,7 @@ impl Overview {
             draining: shared.published.free_retired(),
             rejected_total: shared.rejected(),
             access_log_dropped_total: shared.access_log_dropped(),
-            services: of_services,
-            upstreams: of_upstreams,
+            conditions,
             certificates: of_certificates,
             listeners: shared.listening().len(),
             refused: status.refused_total,
@@ -196,27 +196,26 @@ impl Overview {
     }
 }
 
-impl Services {
-    fn add(&mut self, condition: services::Condition) {
-        self.total += 1;
-        *match condition {
-            services::Condition::Up => &mut self.up,
-            services::Condition::Degraded => &mut self.degraded,
-            services::Condition::Down => &mut self.down,
-            services::Condition::Empty => &mut self.empty,
-            services::Condition::Maintenance => &mut self.maintenance,
+impl Conditions {
+    pub(in crate::admin) fn add(&mut self, service: &Service) {
+        self.services.total += 1;
+        *match services::Condition::of(service) {
+            services::Condition::Up => &mut self.services.up,
+            services::Condition::Degraded => &mut self.services.degraded,
+            services::Condition::Down => &mut self.services.down,
+            services::Condition::Empty => &mut self.services.empty,
+            services::Condition::Maintenance => &mut self.services.maintenance,
         } += 1;
-    }
-}
-
-impl Upstreams {
-    fn add(&mut self, condition: upstreams::Condition) {
-        self.total += 1;
-        *match condition {
-            upstreams::Condition::Up | upstreams::Condition::Unchecked => &mut self.up,
-            upstreams::Condition::Down => &mut self.down,
-            upstreams::Condition::Starting => &mut self.starting,
-            upstreams::Condition::Drained => &mut self.drained,
-        } += 1;
+        for member in service.all_members() {
+            self.upstreams.total += 1;
+            *match upstreams::Condition::of(service, member) {
+                upstreams::Condition::Up | upstreams::Condition::Unchecked => {
+                    &mut self.upstreams.up
+                }
+                upstreams::Condition::Down => &mut self.upstreams.down,
+                upstreams::Condition::Starting => &mut self.upstreams.starting,
+                upstreams::Condition::Drained => &mut self.upstreams.drained,
+            } += 1;
+        }
     }
 }

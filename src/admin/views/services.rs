@@ -149,13 +149,12 @@ fn page(views: &Views, wanted: &Wanted<Filter, Sort>) -> Page<ServiceRow> {
 }
 
 fn key(service: &Service, sort: Sort, samples: &Samples) -> f64 {
-    let unit = &service.unit;
     match sort {
         Sort::Name => 0.0,
         Sort::State => f64::from(Condition::of(service) as u8),
-        Sort::Requests => samples.rates_of(unit).requests,
-        Sort::Errors => samples.rates_of(unit).errors,
-        Sort::P99 => samples.spread_of(unit).p99.unwrap_or(-1.0),
+        Sort::Requests => samples.rates_of(service).requests,
+        Sort::Errors => samples.rates_of(service).errors,
+        Sort::P99 => samples.spread_of(service).p99.unwrap_or(-1.0),
         Sort::InFlight => in_flight(service) as f64,
         Sort::Since => since_ms(service).unwrap_or(0) as f64,
     }
@@ -221,7 +220,7 @@ fn detail(views: &Views, service: &Service) -> ServiceDetail {
         client_error,
         server_error,
     ] = state.answers();
-    let hour = samples.hour_of(&service.unit);
+    let hour = samples.hour_of(service);
     ServiceDetail {
         row: ServiceRow::new(service, &samples, refusal.is_some()),
         answers: Answers {
@@ -284,10 +283,7 @@ impl ServiceRow {
         let hosts = service
             .http_routes()
             .map_or(&[][..], |routes| &routes.hosts);
-        let (rates, spread) = (
-            samples.rates_of(&service.unit),
-            samples.spread_of(&service.unit),
-        );
+        let (rates, spread) = (samples.rates_of(service), samples.spread_of(service));
         let totals = Totals::of(service);
         Self {
             unit: service.unit.to_string(),

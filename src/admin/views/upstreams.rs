@@ -101,7 +101,7 @@ fn page(views: &Views, wanted: &Wanted<Condition, Sort>) -> Page<UpstreamRow> {
 
 fn key(service: &Service, member: &Member, sort: Sort, samples: &Samples) -> f64 {
     let state = &member.state;
-    let own = || samples.upstream(&service.unit, state.id());
+    let own = || samples.upstream(service, state.id());
     match sort {
         Sort::Name => 0.0,
         Sort::State => f64::from(Condition::of(service, member) as u8),
@@ -141,7 +141,7 @@ impl Condition {
 impl UpstreamRow {
     pub(super) fn new(service: &Service, member: &Member, samples: &Samples) -> Self {
         let state = &member.state;
-        let own = samples.upstream(&service.unit, state.id());
+        let own = samples.upstream(service, state.id());
         Self {
             service: service.unit.to_string(),
             name: member.name.to_string(),
