@@ -119,5 +119,84 @@ fn one_that_left_the_keys_is_waited_for_by_its_name() {
     gate.open();
     let (is_well, told) = wait(&balancer, &["--drained", "web/a"]);
     assert!(is_well, "{told}");
+    let (is_well, told) = wait(&balancer, &["--drained", "web/nosuch"]);
+    assert!(!is_well && told.contains("not in the keys"), "{told}");
     assert_eq!(client.response().status(), 200);
+}
+
+#[test]
+fn who_waits_for_a_place_by_an_older_plan_is_not_led_to_what_was_drained_meanwhile() {
+    let (held, gate) = holding();
+    let (drained, other) = (Origin::saying("drained"), Origin::saying("other"));
+    let balancer = Pointsman::builder().setting("timeout_queue", "1s").start();
+    balancer.put_service(
+        &Service::http("web")
+            .hosts("web.test")
+            .key("max_connections", "1")
+            .key("timeout_queue", "20s")
+            .key("upstreams/a", &held.addr().to_string())
+            .key("upstreams/b", &drained.addr().to_string()),
+    );
+    balancer.wait_for_text("web.test", "/", "drained");
+    let mut first = Client::connect(balancer.http());
+    // Whoever's turn it is: one of two goes to the one that holds it.
+    while balancer.status()["services"][0]["upstreams"][0]["in_flight"] != 1 {
+        first = Client::connect(balancer.http());
+        first.send("GET /held HTTP/1.1\r\nHost: web.test\r\n\r\n");
+        wait_until("it is there, or answered", || {
+            let status = balancer.status();
+            status["services"][0]["active"] == 0
+                || status["services"][0]["upstreams"][0]["in_flight"] == 1
+        });
+    }
+    let mut queued = Client::connect(balancer.http());
+    queued.send("GET /queued HTTP/1.1\r\nHost: web.test\r\n\r\n");
+    wait_until("it waits for a place", || {
+        balancer.status()["services"][0]["queued"] == 1
+    });
+    // The plan that the request holds to knows nothing of the last of these.
+    balancer.put("services/web/upstreams/c", other.addr().to_string());
+    balancer.put("services/web/drain", "a, b");
+    let (is_well, told) = wait(&balancer, &["--drained", "web/b"]);
+    assert!(is_well, "{told}");
+    let before = drained.requests().len();
+    gate.open();
+    assert_eq!(first.response().status(), 200);
+    assert_eq!(queued.response().text(), "other");
+    assert_eq!(drained.requests().len(), before);
+}
+
+#[test]
+fn a_node_that_is_heard_of_no_more_is_not_taken_for_done() {
+    let (held, gate) = holding();
+    let other = Origin::saying("other");
+    let east = Pointsman::builder().node("east").start();
+    let store = format!("dir:{}", east.keys_dir().display());
+    let west = Pointsman::builder().node("west").store(&store).start();
+    east.put_service(
+        &Service::http("web")
+            .hosts("web.test")
+            .key("upstreams/a", &held.addr().to_string())
+            .key("upstreams/b", &format!("{} weight=0", other.addr())),
+    );
+    west.wait_for_text("web.test", "/", "done");
+    let mut client = Client::connect(west.http());
+    client.send("GET /held HTTP/1.1\r\nHost: web.test\r\n\r\n");
+    held.wait_for(2);
+    east.put("services/web/drain", "a");
+    wait_until("west tells", || west.status()["drains_left"] == 1);
+    let (is_well, told) = wait(&east, &["--drained", "web/a", "--timeout", "1s"]);
+    assert!(
+        !is_well && told.contains("node west has 1 under way"),
+        "{told}"
+    );
+    west.freeze();
+    let (is_well, told) = wait(&east, &["--drained", "web/a", "--timeout", "20s"]);
+    west.thaw();
+    gate.open();
+    assert!(!is_well, "{told}");
+    assert!(
+        told.contains("node west does not report any more: it said last that has 1 under way"),
+        "{told}"
+    );
 }

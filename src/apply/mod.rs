@@ -165,6 +165,13 @@ impl Applier {
         let access_log = self
             .logs
             .follow(&balancer.access_log, balancer.log_format());
+        // Before anybody goes by the plan that gives them something: it would find them drained.
+        for (unit, _) in &changes {
+            let members = plan.service(unit).into_iter().flat_map(|s| s.all_members());
+            for member in members.filter(|member| member.weight > 0) {
+                member.state.set_drained(false);
+            }
+        }
         self.fleet.shared.published.publish(Generation {
             id: swap.generation,
             revision,
@@ -192,7 +199,7 @@ impl Applier {
         for (unit, _) in &changes {
             let (before, now) = (old.plan.service(unit), plan.service(unit));
             self.checker.follow(before, now);
-            self.drains.follow(before, now, swap.generation);
+            self.drains.follow(before, now);
             for member in before.into_iter().flat_map(|s| s.all_members()) {
                 let id = member.state.id();
                 if !now.is_some_and(|s| s.all_members().any(|m| m.state.id() == id)) {
@@ -214,9 +221,7 @@ impl Applier {
 
     /// Upstreams that take nothing new, and what they still have.
     pub fn drains(&mut self) -> Vec<Drain> {
-        let oldest = self.fleet.shared.published.oldest();
-        let queue = self.current().plan.balancer().timeouts.queue;
-        self.drains.look(oldest, queue)
+        self.drains.look()
     }
 
     /// A new revision that changed nothing: the tables stay, their revision rises.

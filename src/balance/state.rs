@@ -63,6 +63,8 @@ pub enum Outcome {
     UpstreamFailure,
     /// Turned away before an upstream was chosen: no upstream, queue full.
     TurnedAway,
+    /// The client left before the answer, or sent a body that is none.
+    ClientFault,
 }
 
 /// State of one service. Everything a worker touches for each request shares one cache line.
@@ -82,6 +84,7 @@ struct ServiceHot {
     flows: AtomicU64,
     failures: AtomicU64,
     turned_away: AtomicU64,
+    client_faults: AtomicU64,
     bytes_up: AtomicU64,
     bytes_down: AtomicU64,
     /// Requests and flows under way that the access log follows.
@@ -112,6 +115,7 @@ impl ServiceState {
             Outcome::Flow => &self.hot.flows,
             Outcome::UpstreamFailure => &self.hot.failures,
             Outcome::TurnedAway => &self.hot.turned_away,
+            Outcome::ClientFault => &self.hot.client_faults,
         };
         counter.fetch_add(1, Relaxed);
     }
@@ -144,6 +148,11 @@ impl ServiceState {
     pub fn turned_away(&self) -> u64 {
         self.hot.turned_away.load(Relaxed)
     }
+
+    /// Requests that came to nothing by their clients.
+    pub fn client_faults(&self) -> u64 {
+        self.hot.client_faults.load(Relaxed)
+    }
 }
 
 /// State of one upstream: one address under one name of one service.
@@ -159,6 +168,8 @@ pub struct UpstreamState {
     /// Whether it ever was `Up`: one that never was enters with its first good check.
     was_up: AtomicBool,
     has_left: AtomicBool,
+    /// The newest plan gives it nothing new.
+    is_drained: AtomicBool,
     /// What the last check found, in words; empty before the first. For those who look, not for traffic.
     last_check: Mutex<Box<str>>,
     times: Times,
@@ -196,6 +207,7 @@ impl UpstreamState {
             streak: AtomicU32::new(0),
             was_up: AtomicBool::new(false),
             has_left: AtomicBool::new(false),
+            is_drained: AtomicBool::new(false),
             last_check: Mutex::default(),
             times: Times::default(),
             hot: CachePadded::default(),
@@ -285,6 +297,16 @@ impl UpstreamState {
     pub fn leave(&self) {
         self.has_left.store(true, Release);
         self.set_health(Health::Down);
+    }
+
+    /// The newest plan gives it nothing new, or does again. Who still goes by an older plan holds to it as well: one
+    /// that is drained gets nothing more but from clients that belong to it.
+    pub fn set_drained(&self, is_drained: bool) {
+        self.is_drained.store(is_drained, Release);
+    }
+
+    pub fn is_drained(&self) -> bool {
+        self.is_drained.load(Acquire)
     }
 
     pub fn has_left(&self) -> bool {
@@ -423,6 +445,11 @@ impl Member {
             state,
             host: None,
         }
+    }
+
+    /// Whether it is given what belongs to nobody yet, as far as weights go.
+    pub fn takes_new(&self) -> bool {
+        self.weight > 0 && !self.state.is_drained()
     }
 
     /// What it is called in a `Host` field: the name that its key says, or its address.
