@@ -90,6 +90,7 @@ struct Services {
     up: usize,
     degraded: usize,
     down: usize,
+    drained: usize,
     empty: usize,
     maintenance: usize,
 }
@@ -203,6 +204,7 @@ impl Conditions {
             services::Condition::Up => &mut self.services.up,
             services::Condition::Degraded => &mut self.services.degraded,
             services::Condition::Down => &mut self.services.down,
+            services::Condition::Drained => &mut self.services.drained,
             services::Condition::Empty => &mut self.services.empty,
             services::Condition::Maintenance => &mut self.services.maintenance,
         } += 1;

@@ -26,6 +26,8 @@ const HOSTS: usize = 5;
 #[serde(rename_all = "lowercase")]
 pub(super) enum Condition {
     Down,
+    /// All are drained: who does not belong to one is answered 503.
+    Drained,
     Degraded,
     Empty,
     Maintenance,
@@ -39,6 +41,7 @@ pub(super) enum Filter {
     Up,
     Degraded,
     Down,
+    Drained,
     Empty,
     Maintenance,
     Refused,
@@ -82,6 +85,7 @@ pub(super) struct ServiceRow {
     requests_total: u64,
     errors_total: u64,
     turned_away_total: u64,
+    client_faults_total: u64,
     bytes_in_total: u64,
     bytes_out_total: u64,
 }
@@ -247,19 +251,17 @@ impl Condition {
         if policy.is_some_and(|policy| policy.maintenance.is_some()) {
             return Self::Maintenance;
         }
-        let (mut up, mut down) = (0, 0);
-        for member in &service.members {
-            match member.state.health() {
-                Health::Up => up += 1,
-                Health::Down => down += 1,
-                // Takes traffic while nobody is up.
-                Health::Starting => {}
-            }
+        let (mut all, mut down) = (0, 0);
+        for member in service.members.iter().filter(|member| member.weight > 0) {
+            all += 1;
+            // One that starts takes traffic while nobody is up.
+            down += usize::from(member.state.health() == Health::Down);
         }
-        match (up, down, service.members.len()) {
-            (_, _, 0) => Self::Empty,
-            (_, 0, _) => Self::Up,
-            (0, down, all) if down == all => Self::Down,
+        match (all, down) {
+            (0, _) if service.members.is_empty() => Self::Empty,
+            (0, _) => Self::Drained,
+            (_, 0) => Self::Up,
+            (all, down) if all == down => Self::Down,
             _ => Self::Degraded,
         }
     }
@@ -271,6 +273,7 @@ impl Filter {
             Self::Up => state == Condition::Up,
             Self::Degraded => state == Condition::Degraded,
             Self::Down => state == Condition::Down,
+            Self::Drained => state == Condition::Drained,
             Self::Empty => state == Condition::Empty,
             Self::Maintenance => state == Condition::Maintenance,
             Self::Refused => false,
@@ -308,6 +311,7 @@ impl ServiceRow {
             requests_total: totals.requests,
             errors_total: totals.errors,
             turned_away_total: service.state.turned_away(),
+            client_faults_total: service.state.client_faults(),
             bytes_in_total: totals.bytes_up,
             bytes_out_total: totals.bytes_down,
         }

@@ -46,6 +46,7 @@ pub(super) struct UpstreamRow {
     address: String,
     host: Option<String>,
     state: Condition,
+    health: &'static str,
     since: Option<String>,
     last_check: String,
     last_check_at: Option<String>,
@@ -129,9 +130,10 @@ impl Condition {
             .any(|own| own.state.id() == member.state.id());
         let is_checked = is_own && service.config.health_check.kind != CheckKind::Off;
         match member.state.health() {
+            // Whatever checks find: one that is emptied is stopped when it is empty.
+            _ if member.weight == 0 => Self::Drained,
             Health::Down => Self::Down,
             Health::Starting => Self::Starting,
-            Health::Up if member.weight == 0 => Self::Drained,
             Health::Up if !is_checked => Self::Unchecked,
             Health::Up => Self::Up,
         }
@@ -148,6 +150,7 @@ impl UpstreamRow {
             address: member.address.to_string(),
             host: member.host.as_ref().map(ToString::to_string),
             state: Condition::of(service, member),
+            health: health_word(state.health()),
             since: moment(state.since_ms()),
             last_check: state.last_check().into(),
             last_check_at: moment(state.checked_ms()),
@@ -162,6 +165,14 @@ impl UpstreamRow {
             failed_total: state.failed(),
             connect_failures_total: state.connect_failures(),
         }
+    }
+}
+
+pub(in crate::admin) fn health_word(health: Health) -> &'static str {
+    match health {
+        Health::Starting => "starting",
+        Health::Up => "up",
+        Health::Down => "down",
     }
 }
 
