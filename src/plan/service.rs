@@ -111,8 +111,7 @@ impl Service {
 
     /// Those that come from the answers of DNS.
     pub fn resolved(&self) -> impl Iterator<Item = &Member> {
-        let has_names = |m: &&Member| m.name.as_str().contains('/');
-        self.members.iter().filter(has_names)
+        self.members.iter().filter(|m| m.name.is_resolved())
     }
 
     /// Every upstream that traffic can be under way to, also those that only stand in.
