@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crossbeam_utils::CachePadded;
 
-use crate::balance::{Gate, Latencies};
+use crate::balance::{Counted, Departed, Gate, Latencies, ServiceFigures, UpstreamFigures};
 use crate::names::UpstreamName;
 
 /// Unique in this process for as long as it runs.
@@ -72,6 +72,9 @@ pub struct ServiceState {
     pub gate: Gate,
     /// Of HTTP, from the choice of an upstream to the head of its answer; of TCP, to the connection.
     pub latencies: Latencies,
+    /// Its upstreams that are in no plan any more.
+    pub departed: Departed<UpstreamState>,
+    has_departed: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -144,6 +147,37 @@ impl ServiceState {
     pub fn turned_away(&self) -> u64 {
         self.hot.turned_away.load(Relaxed)
     }
+
+    /// What all comes to, with that of the upstreams that it has, and of those that it had.
+    pub fn figures_with<'a>(
+        &self,
+        upstreams: impl Iterator<Item = &'a UpstreamState>,
+    ) -> ServiceFigures {
+        let (bytes_up, bytes_down) = self.bytes();
+        ServiceFigures {
+            answers: self.answers(),
+            flows: self.flows(),
+            failures: self.failures(),
+            turned_away: self.turned_away(),
+            bytes_up,
+            bytes_down,
+            upstreams: self
+                .departed
+                .with(upstreams.map(|one| (one, one.figures()))),
+        }
+    }
+}
+
+impl Counted for ServiceState {
+    type Figures = ServiceFigures;
+
+    fn figures(&self) -> ServiceFigures {
+        self.figures_with(std::iter::empty())
+    }
+
+    fn has_departed(&self) -> &AtomicBool {
+        &self.has_departed
+    }
 }
 
 /// State of one upstream: one address under one name of one service.
@@ -159,6 +193,7 @@ pub struct UpstreamState {
     /// Whether it ever was `Up`: one that never was enters with its first good check.
     was_up: AtomicBool,
     has_left: AtomicBool,
+    has_departed: AtomicBool,
     /// What the last check found, in words; empty before the first. For those who look, not for traffic.
     last_check: Mutex<Box<str>>,
     times: Times,
@@ -196,6 +231,7 @@ impl UpstreamState {
             streak: AtomicU32::new(0),
             was_up: AtomicBool::new(false),
             has_left: AtomicBool::new(false),
+            has_departed: AtomicBool::new(false),
             last_check: Mutex::default(),
             times: Times::default(),
             hot: CachePadded::default(),
@@ -373,6 +409,23 @@ impl UpstreamState {
 
     pub fn record_connect_failure(&self) {
         self.hot.connect_failures.fetch_add(1, Relaxed);
+    }
+}
+
+impl Counted for UpstreamState {
+    type Figures = UpstreamFigures;
+
+    fn figures(&self) -> UpstreamFigures {
+        UpstreamFigures {
+            in_flight: self.in_flight().into(),
+            served: self.served(),
+            connect_failures: self.connect_failures(),
+            downs: self.downs(),
+        }
+    }
+
+    fn has_departed(&self) -> &AtomicBool {
+        &self.has_departed
     }
 }
 
