@@ -75,6 +75,11 @@ pub fn counts() -> Vec<((&'static str, String), u64)> {
     counts.map(|(name, count)| (name.clone(), *count)).collect()
 }
 
+/// Counts `more` of an event whose lines would be too many.
+pub fn count(level: &'static str, event: &str, more: u64) {
+    lock().count((level, event.to_owned()), more);
+}
+
 fn lock() -> MutexGuard<'static, Journal> {
     JOURNAL.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -109,6 +114,12 @@ fn is_ours(metadata: &Metadata<'_>) -> bool {
 }
 
 impl Journal {
+    fn count(&mut self, key: (&'static str, String), more: u64) {
+        if self.counts.len() < MAX_NAMES || self.counts.contains_key(&key) {
+            *self.counts.entry(key).or_default() += more;
+        }
+    }
+
     fn add(
         &mut self,
         level: &'static str,
@@ -117,10 +128,7 @@ impl Journal {
         fields: BTreeMap<&'static str, String>,
     ) {
         self.last += 1;
-        let key = (level, event.clone());
-        if self.counts.len() < MAX_NAMES || self.counts.contains_key(&key) {
-            *self.counts.entry(key).or_default() += 1;
-        }
+        self.count((level, event.clone()), 1);
         if self.newest.len() >= KEPT {
             self.newest.pop_front();
         }

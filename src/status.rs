@@ -50,9 +50,9 @@ pub struct NodeStatus {
     pub warnings_total: usize,
     /// In the order of the units.
     pub warnings: Vec<Diagnostic>,
-    /// How many upstreams take nothing new; `drains` may be a shorter list.
-    pub drains_total: usize,
-    /// Those that are not done first.
+    /// How many upstreams take nothing new and have something left; `drains` may be a shorter list.
+    pub drains_left: usize,
+    /// Upstreams that take nothing new, those that are not done first.
     pub drains: Vec<Drain>,
 }
 
@@ -120,7 +120,6 @@ impl NodeStatus {
         self.warnings_total = self.warnings_total.max(self.warnings.len());
         self.warnings.truncate(units);
         self.templates.truncate(units);
-        self.drains_total = self.drains_total.max(self.drains.len());
         self.drains.sort_by_key(|drain| drain.done);
         self.drains.truncate(units);
         for refusal in &mut self.refused {

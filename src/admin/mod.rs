@@ -22,14 +22,13 @@ use axum::Router;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::middleware::{from_fn, from_fn_with_state};
-use axum::response::{IntoResponse, Json, Redirect, Response};
+use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::get;
 use serde::Serialize;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::balance::Health;
 use crate::diag::Diagnostic;
 use crate::plan::Service;
 use crate::proxy::Shared;
@@ -218,38 +217,41 @@ struct UpstreamView {
     connect_failures: u64,
 }
 
-async fn status(State(views): State<Views>) -> Json<StatusView> {
-    let mut node = views.status.borrow().clone();
-    let generation = views.shared.published.current();
-    node.active = views.shared.connections() as u64;
-    node.draining = views.shared.published.free_retired() as u64;
-    Json(StatusView {
-        node,
-        rejected: views.shared.rejected(),
-        access_log_dropped: views.shared.access_log_dropped(),
-        stores: views.stores.health(),
-        left_out: views.stores.problems(),
-        services: generation
-            .plan
-            .services()
-            .map(|service| ServiceView::new(service))
-            .collect(),
-    })
+async fn status(State(views): State<Views>) -> views::Shown {
+    views::shown(move || StatusView::new(&views)).await
+}
+
+impl StatusView {
+    fn new(views: &Views) -> Self {
+        let mut node = views.status.borrow().clone();
+        let generation = views.shared.published.current();
+        node.active = views.shared.connections() as u64;
+        node.draining = views.shared.published.free_retired() as u64;
+        Self {
+            node,
+            rejected: views.shared.rejected(),
+            access_log_dropped: views.shared.access_log_dropped(),
+            stores: views.stores.health(),
+            left_out: views.stores.problems(),
+            services: generation
+                .plan
+                .services()
+                .map(|service| ServiceView::new(service))
+                .collect(),
+        }
+    }
 }
 
 /// The compiled tables as they run, in the form that `pointsman plan` prints: what differs between the
 /// two is refused here, or was not seen yet.
-async fn plan(State(views): State<Views>) -> Response {
+async fn plan(State(views): State<Views>) -> views::Shown {
     let generation = views.shared.published.current();
     let numbers = [
         ("x-generation", generation.id.to_string()),
         ("x-revision", generation.revision.to_string()),
     ];
-    // Ten thousand services take milliseconds to write, and others wait for this thread.
-    match tokio::task::spawn_blocking(move || generation.plan.dump()).await {
-        Ok(text) => (numbers, [(header::CONTENT_TYPE, "text/yaml")], text).into_response(),
-        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
-    }
+    let text = views::made(move || generation.plan.dump()).await?;
+    Ok((numbers, [(header::CONTENT_TYPE, "text/yaml")], text).into_response())
 }
 
 impl ServiceView {
@@ -272,11 +274,7 @@ impl ServiceView {
                     name: member.name.to_string(),
                     address: member.address,
                     weight: member.weight,
-                    health: match member.state.health() {
-                        Health::Starting => "starting",
-                        Health::Up => "up",
-                        Health::Down => "down",
-                    },
+                    health: views::health_word(member.state.health()),
                     share: views::share(service, member),
                     in_flight: member.state.in_flight(),
                     served: member.state.served(),

@@ -4,7 +4,7 @@
 //! when somebody looks, but not twice in a second; a service that nobody asks costs one line of memory read.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::balance::{Counts, Member, ServiceState, UpstreamId};
@@ -52,7 +52,7 @@ pub(super) struct Totals {
 
 pub(super) struct Sampler {
     shared: Arc<Shared>,
-    samples: Mutex<Samples>,
+    samples: RwLock<Samples>,
 }
 
 #[derive(Default)]
@@ -62,6 +62,8 @@ pub(super) struct Samples {
     pub(super) conditions: Conditions,
     pub(super) spread: Spread,
     pub(super) hour: Hour,
+    /// Whose services these are.
+    generation: u64,
     /// Of the looks, so that what is gone is known.
     turn: u64,
     fast_at: Option<Instant>,
@@ -93,7 +95,7 @@ pub(super) struct OfUpstream {
 
 #[derive(Default)]
 struct Window {
-    totals: Totals,
+    activity: Activity,
     counts: Counts,
     spread: Spread,
     /// Of each upstream: served, failed, latencies.
@@ -104,7 +106,7 @@ impl Sampler {
     pub(super) fn new(shared: Arc<Shared>) -> Arc<Self> {
         Arc::new(Self {
             shared,
-            samples: Mutex::default(),
+            samples: RwLock::default(),
         })
     }
 
@@ -116,21 +118,33 @@ impl Sampler {
             tick.tick().await;
             let sampler = self.clone();
             // Ten thousand services are milliseconds.
-            let _ = tokio::task::spawn_blocking(move || sampler.look(&mut sampler.lock())).await;
+            let _ = tokio::task::spawn_blocking(move || sampler.look(&mut sampler.write())).await;
         }
     }
 
     /// What is found now, or was a moment ago. Blocks for milliseconds where there are thousands of services.
-    pub(super) fn samples(&self) -> MutexGuard<'_, Samples> {
-        let mut samples = self.lock();
-        if samples.fast_at.is_none_or(|at| at.elapsed() >= FRESH) {
+    pub(super) fn samples(&self) -> RwLockReadGuard<'_, Samples> {
+        let samples = self.read();
+        let generation = self.shared.published.id();
+        if samples.is_fresh(generation) {
+            return samples;
+        }
+        drop(samples);
+        let mut samples = self.write();
+        // Somebody else may have looked while this one waited.
+        if !samples.is_fresh(generation) {
             self.look(&mut samples);
         }
-        samples
+        drop(samples);
+        self.read()
     }
 
-    fn lock(&self) -> MutexGuard<'_, Samples> {
-        self.samples.lock().unwrap_or_else(PoisonError::into_inner)
+    fn read(&self) -> RwLockReadGuard<'_, Samples> {
+        self.samples.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Samples> {
+        self.samples.write().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn look(&self, samples: &mut Samples) {
@@ -148,6 +162,7 @@ impl Sampler {
         samples.services.retain(|_, own| own.turn == look.turn);
         samples.rates = sum;
         samples.conditions = conditions;
+        samples.generation = generation.id;
         if look.slow.is_some() {
             samples.spread = Spread::of(&counts);
             let point = Point::new(sum, samples.spread, self.shared.connections());
@@ -165,6 +180,7 @@ fn key(service: &Service) -> usize {
 /// One look: how long ago the ones before were that it is compared with.
 struct Look {
     turn: u64,
+    is_first: bool,
     fast: Option<f64>,
     /// Only at slow looks, and only at those that end a minute.
     slow: Option<f64>,
@@ -195,6 +211,10 @@ impl Samples {
         self.services.get(&key(service))
     }
 
+    fn is_fresh(&self, generation: u64) -> bool {
+        self.generation == generation && self.fast_at.is_some_and(|at| at.elapsed() < FRESH)
+    }
+
     fn begin(&mut self, now: Instant) -> Look {
         self.turn += 1;
         let since = |at: Option<Instant>| at.map(|at| now.duration_since(at).as_secs_f64());
@@ -207,11 +227,15 @@ impl Samples {
             .is_none_or(|at| now.duration_since(at) + SLOW / 2 >= SERVICE_STEP);
         let look = Look {
             turn: self.turn,
-            fast: since(self.fast_at),
+            is_first: self.fast_at.is_none(),
+            // Of less there is no rate to tell.
+            fast: since(self.fast_at).filter(|seconds| *seconds >= FRESH.as_secs_f64()),
             slow: since(self.slow_at).filter(|_| is_slow),
             minute: since(self.minute_at).filter(|_| is_slow && is_minute),
         };
-        self.fast_at = Some(now);
+        if look.is_first || look.fast.is_some() {
+            self.fast_at = Some(now);
+        }
         if is_slow {
             self.slow_at = Some(now);
             if is_minute {
@@ -229,21 +253,20 @@ impl OfService {
         if self.state.is_none() {
             // One that came since the last look has been asked since then; of the first look nobody knows.
             self.state = Some(service.state.clone());
-            if look.fast.is_none() {
+            if look.is_first {
                 self.totals = totals;
                 if totals.requests > 0 {
-                    let window = Window::at(service, totals);
+                    let window = Window::at(service, &totals);
                     self.minute = Some(Box::new((totals, window.counts.clone())));
                     self.slow = Some(Box::new(window));
                 }
                 return;
             }
         }
-        self.rates = match look.fast {
-            Some(seconds) => totals.since(&self.totals).per(seconds),
-            None => Rates::default(),
-        };
-        self.totals = totals;
+        if let Some(seconds) = look.fast {
+            self.rates = totals.since(&self.totals).per(seconds);
+            self.totals = totals;
+        }
         if let Some(seconds) = look.slow {
             self.look_slowly(service, totals, seconds, all);
         }
@@ -254,12 +277,13 @@ impl OfService {
 
     fn look_slowly(&mut self, service: &Service, totals: Totals, seconds: f64, all: &mut Counts) {
         let before = self.slow.take().unwrap_or_default();
-        let is_quiet = totals.requests == before.totals.requests;
+        let activity = Activity::of(service, &totals);
+        let is_quiet = activity == before.activity;
         if is_quiet && before.spread == Spread::default() && self.upstreams.is_empty() {
-            self.slow = (totals.requests > 0).then_some(before);
+            self.slow = (activity != Activity::default()).then_some(before);
             return;
         }
-        let now = Window::at(service, totals);
+        let now = Window::at(service, &totals);
         let came = now.counts.since(&before.counts);
         all.add(&came);
         self.upstreams = service
@@ -302,15 +326,32 @@ impl OfService {
     }
 }
 
+/// What differs if anything went on: a request is counted at its end, and its upstream when it is chosen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Activity {
+    requests: u64,
+    served: u64,
+}
+
+impl Activity {
+    fn of(service: &Service, totals: &Totals) -> Self {
+        let served = service.all_members().map(|member| member.state.served());
+        Self {
+            requests: totals.requests,
+            served: served.sum(),
+        }
+    }
+}
+
 impl Window {
-    fn at(service: &Service, totals: Totals) -> Self {
+    fn at(service: &Service, totals: &Totals) -> Self {
         let upstream = |member: &Member| {
             let state = &member.state;
             let figures = (state.served(), state.failed(), state.latencies.counts());
             (state.id(), figures)
         };
         Self {
-            totals,
+            activity: Activity::of(service, totals),
             counts: service.state.latencies.counts(),
             spread: Spread::default(),
             upstreams: service.all_members().map(upstream).collect(),
@@ -323,13 +364,14 @@ impl Totals {
         let state = &service.state;
         let answers = state.answers();
         let served = match service.tcp_port() {
-            Some(_) => state.flows(),
+            // When they are connected: they may last for days.
+            Some(_) => state.latencies.counts().total(),
             // A connection that was upgraded has its answer among these.
             None => answers.iter().sum(),
         };
         let (bytes_up, bytes_down) = state.bytes();
         Self {
-            requests: served + state.failures() + state.turned_away(),
+            requests: served + state.failures() + state.turned_away() + state.client_faults(),
             errors: answers[4] + state.failures(),
             bytes_up,
             bytes_down,

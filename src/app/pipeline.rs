@@ -24,6 +24,7 @@ use crate::apply::{Applier, Staged, Swap};
 use crate::config::{self, Accepted, Asks, Balancer, Compat, Unit};
 use crate::diag::Diagnostic;
 use crate::dns::Known;
+use crate::events;
 use crate::names::UnitName;
 use crate::render::{Rendered, Renderer, Templates, UnitText};
 use crate::resolve::Wanted;
@@ -264,7 +265,7 @@ impl Pipeline {
             let is_other = status.drains.iter().map(key).ne(drains.iter().map(key));
             let is_news = is_other || is_count_due && status.drains != drains;
             if is_news {
-                status.drains_total = drains.len();
+                status.drains_left = drains.iter().filter(|drain| !drain.done).count();
                 status.drains = drains;
             }
             is_news
@@ -481,11 +482,14 @@ impl Pipeline {
                 "unit is accepted again"
             );
         }
-        if healed.len() > LOGGED {
+        if let Some(more) = healed.len().checked_sub(LOGGED).filter(|more| *more > 0) {
             tracing::info!(
-                more = healed.len() - LOGGED,
+                more,
+                event = "unit_accepted",
                 "more units are accepted again"
             );
+            // The line is one of them.
+            events::count("info", "unit_accepted", more as u64 - 1);
         }
         let refused: BTreeSet<_> = decision.refused.iter().collect();
         let news = refused
@@ -543,7 +547,7 @@ impl Pipeline {
                 status.refused = refused;
             }
             if let Some(drains) = drains {
-                status.drains_total = drains.len();
+                status.drains_left = drains.iter().filter(|drain| !drain.done).count();
                 status.drains = drains;
             }
             if let Some(warnings) = warnings {
@@ -608,11 +612,13 @@ impl Pipeline {
                 "unit refused"
             );
         }
-        if units.len() > LOGGED {
+        if let Some(more) = units.len().checked_sub(LOGGED).filter(|more| *more > 0) {
             tracing::warn!(
-                more = units.len() - LOGGED,
+                more,
+                event = "unit_refused",
                 "more units refused, see the status"
             );
+            events::count("warn", "unit_refused", more as u64 - 1);
         }
     }
 }
@@ -638,9 +644,9 @@ fn log_warnings(News { warnings, .. }: &News, revision: u64) {
             "unit accepted, but"
         );
     }
-    if warnings.len() > LOGGED {
-        let more = warnings.len() - LOGGED;
-        tracing::warn!(more, "more warnings, see the status");
+    if let Some(more) = warnings.len().checked_sub(LOGGED).filter(|more| *more > 0) {
+        tracing::warn!(more, event = "unit_warned", "more warnings, see the status");
+        events::count("warn", "unit_warned", more as u64 - 1);
     }
 }
 

@@ -18,6 +18,10 @@ enum Failure {
     Problem(#[from] Problem),
     #[error("{0} takes new requests, and would never be empty; pointsman drain {0} stops that")]
     NotDrained(String),
+    #[error(
+        "{0} is not in the keys, and no node remembers that it was: nodes do for a minute after it has nothing left"
+    )]
+    Unknown(String),
 }
 
 pub(super) fn wait(args: &WaitArgs) -> anyhow::Result<ExitCode> {
@@ -27,9 +31,26 @@ pub(super) fn wait(args: &WaitArgs) -> anyhow::Result<ExitCode> {
     let result = block_on(async {
         let board = StatusBoard::open(&specs, &options).map_err(WaitError::Store)?;
         let names = names(&board, &args.drained, args.timeout).await?;
-        let nodes = store::wait(&board, args.revision, left()).await?;
+        let before = match names.is_empty() {
+            true => Vec::new(),
+            false => board.list().await.map_err(WaitError::Store)?,
+        };
+        let mut nodes = store::wait(&board, args.revision, None, left()).await?;
         if !names.is_empty() {
-            store::wait_drained(&board, &names, left()).await?;
+            if args.revision.is_some() {
+                // What is drained may be of a later one: all have to have heard of that.
+                nodes = store::wait(&board, None, args.revision, left()).await?;
+            }
+            let mut all = before;
+            all.extend(nodes.iter().cloned());
+            let unknown = names
+                .iter()
+                .find(|(name, is_there)| !is_there && !store::is_drain_known(&all, name));
+            if let Some((name, _)) = unknown {
+                return Err(Failure::Unknown(name.clone()));
+            }
+            let names: Vec<_> = names.iter().map(|(name, _)| name.clone()).collect();
+            store::wait_drained(&board, &names, &all, left()).await?;
         }
         Ok::<_, Failure>((nodes, names))
     })?;
@@ -37,7 +58,7 @@ pub(super) fn wait(args: &WaitArgs) -> anyhow::Result<ExitCode> {
         Ok((nodes, names)) => {
             let nodes = nodes.iter();
             let nodes = nodes.map(|n| format!("{} runs revision {}\n", n.node, n.revision));
-            let names = names.iter().map(|name| format!("{name} is drained\n"));
+            let names = names.iter().map(|(name, _)| format!("{name} is drained\n"));
             print(&nodes.chain(names).collect::<String>())?;
             Ok(ExitCode::SUCCESS)
         }
@@ -48,12 +69,12 @@ pub(super) fn wait(args: &WaitArgs) -> anyhow::Result<ExitCode> {
     }
 }
 
-/// Upstreams by their whole names; one that is gone from the keys as it was written.
+/// Upstreams by their whole names, and whether they are in the keys; one that is gone from them as it was written.
 async fn names(
     board: &StatusBoard,
     written: &[String],
     limit: Duration,
-) -> Result<Vec<String>, Failure> {
+) -> Result<Vec<(String, bool)>, Failure> {
     if written.is_empty() {
         return Ok(Vec::new());
     }
@@ -61,9 +82,9 @@ async fn names(
     let mut names = Vec::new();
     for written in written {
         match is_drained(&tree.snapshot, written) {
-            Ok((name, true)) => names.push(name),
+            Ok((name, true)) => names.push((name, true)),
             Ok((name, false)) => return Err(Failure::NotDrained(name)),
-            Err(Problem::NotThere(_)) => names.push(written.clone()),
+            Err(Problem::NotThere(_)) => names.push((written.clone(), false)),
             Err(problem) => return Err(problem.into()),
         }
     }

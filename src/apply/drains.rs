@@ -10,13 +10,15 @@ use std::time::{Duration, Instant, SystemTime};
 use crate::balance::{UpstreamId, UpstreamState};
 use crate::names::{UnitName, UpstreamName};
 use crate::plan::Service;
+use crate::proxy::now_ms;
 use crate::status::{Drain, time_text};
 
-/// One that is gone is told for so long after it has nothing left.
-const TOLD_FOR: Duration = Duration::from_secs(60);
+/// Longer than choosing an upstream takes.
+const MOMENT: Duration = Duration::from_millis(200);
 
-/// Beyond the time that a request may wait for a place: from its head to the choice of an upstream.
-const CHOOSING: Duration = Duration::from_secs(5);
+/// One that is gone is told for so long after it has nothing left, and so many of them.
+const TOLD_FOR: Duration = Duration::from_secs(60);
+const TOLD: usize = 200;
 
 #[derive(Default)]
 pub(super) struct Drains {
@@ -29,24 +31,16 @@ type Key = (UnitName, UpstreamName, UpstreamId);
 struct Leaving {
     state: Arc<UpstreamState>,
     address: String,
-    began: Instant,
     since: SystemTime,
-    /// The first generation that leads nobody there.
-    generation: u64,
     is_removed: bool,
-    /// It had nothing at the last look.
-    was_empty: bool,
+    /// Looks have found nothing there since.
+    empty: Option<Instant>,
     done: Option<Instant>,
 }
 
 impl Drains {
-    /// Follows one service to its form in `generation`.
-    pub(super) fn follow(
-        &mut self,
-        before: Option<&Arc<Service>>,
-        now: Option<&Arc<Service>>,
-        generation: u64,
-    ) {
+    /// Follows one service to its new form, which is published.
+    pub(super) fn follow(&mut self, before: Option<&Arc<Service>>, now: Option<&Arc<Service>>) {
         let members = |service: Option<&Arc<Service>>| {
             let service = service.cloned();
             service.into_iter().flat_map(|service| {
@@ -60,7 +54,8 @@ impl Drains {
             let key = (unit.clone(), member.name.clone(), member.state.id());
             match member.weight {
                 0 => {
-                    self.note(key, &member.state, member.address, generation);
+                    member.state.set_drained(true, now_ms());
+                    self.note(key, &member.state, member.address);
                 }
                 _ => self.has_news |= self.all.remove(&key).is_some(),
             }
@@ -71,23 +66,17 @@ impl Drains {
                 continue;
             }
             let key = (unit, member.name.clone(), id);
-            let leaving = self.note(key, &member.state, member.address, generation);
+            let leaving = self.note(key, &member.state, member.address);
             leaving.is_removed = true;
             self.has_news = true;
         }
     }
 
-    fn note(
-        &mut self,
-        key: Key,
-        state: &Arc<UpstreamState>,
-        address: SocketAddr,
-        generation: u64,
-    ) -> &mut Leaving {
+    fn note(&mut self, key: Key, state: &Arc<UpstreamState>, address: SocketAddr) -> &mut Leaving {
         let has_news = &mut self.has_news;
         self.all.entry(key).or_insert_with(|| {
             *has_news = true;
-            Leaving::new(state, address, generation)
+            Leaving::new(state, address)
         })
     }
 
@@ -96,21 +85,21 @@ impl Drains {
         self.has_news
     }
 
-    /// Looks at all of them. `oldest` is the oldest generation in use, `queue` how long a request may wait for a
-    /// place. One is done when two looks found nothing there, and nobody is on the way by an older plan.
-    pub(super) fn look(&mut self, oldest: u64, queue: Duration) -> Vec<Drain> {
+    /// Looks at all of them. One is done when looks found nothing there for a moment: who was just choosing it when
+    /// it was drained is there by then, whatever plan he goes by.
+    pub(super) fn look(&mut self) -> Vec<Drain> {
         self.has_news = false;
         self.all.retain(|_, own| {
             let is_empty = own.state.in_flight() == 0;
-            let is_settled = oldest >= own.generation || own.began.elapsed() > queue + CHOOSING;
-            let was_empty = std::mem::replace(&mut own.was_empty, is_empty);
-            own.done = match is_empty && was_empty && is_settled {
-                true => own.done.or_else(|| Some(Instant::now())),
+            own.empty = match is_empty {
+                true => own.empty.or_else(|| Some(Instant::now())),
                 false => None,
             };
+            own.done = own.empty.filter(|at| at.elapsed() >= MOMENT);
             let is_told = own.done.is_none_or(|at| at.elapsed() < TOLD_FOR);
             is_told || !own.is_removed
         });
+        self.forget_the_oldest();
         let drain = |((unit, name, _), own): (&Key, &Leaving)| Drain {
             unit: unit.to_string(),
             upstream: name.to_string(),
@@ -124,16 +113,32 @@ impl Drains {
     }
 }
 
+impl Drains {
+    /// Of those that are gone and done: whoever changes upstreams many times a second has many.
+    fn forget_the_oldest(&mut self) {
+        let gone = self.all.iter().filter(|(_, own)| own.is_removed);
+        let mut gone: Vec<_> = gone
+            .filter_map(|(key, own)| Some((own.done?, key)))
+            .collect();
+        let Some(more) = gone.len().checked_sub(TOLD).filter(|more| *more > 0) else {
+            return;
+        };
+        gone.sort();
+        let keys: Vec<_> = gone[..more].iter().map(|(_, key)| (*key).clone()).collect();
+        for key in keys {
+            self.all.remove(&key);
+        }
+    }
+}
+
 impl Leaving {
-    fn new(state: &Arc<UpstreamState>, address: SocketAddr, generation: u64) -> Self {
+    fn new(state: &Arc<UpstreamState>, address: SocketAddr) -> Self {
         Self {
             state: state.clone(),
             address: address.to_string(),
-            began: Instant::now(),
             since: SystemTime::now(),
-            generation,
             is_removed: false,
-            was_empty: false,
+            empty: None,
             done: None,
         }
     }

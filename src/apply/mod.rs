@@ -24,7 +24,7 @@ use crate::diag::Diagnostic;
 use crate::names::UnitName;
 use crate::plan::{Change, Plan};
 use crate::proxy::health::Checker;
-use crate::proxy::{Bound, Fleet, Generation, Protocol, Termination, bind};
+use crate::proxy::{Bound, Fleet, Generation, Protocol, Termination, bind, now_ms};
 use crate::status::Drain;
 use crate::status::generations::NAMED;
 
@@ -167,6 +167,13 @@ impl Applier {
             .follow(&balancer.access_log, balancer.log_format());
         // Before anybody sees the new tables: what has left them is counted elsewhere then.
         let gone = self.part_with(&changes, &old.plan, &plan);
+        // Before anybody goes by the plan that gives them something: it would find them drained.
+        for (unit, _) in &changes {
+            let members = plan.service(unit).into_iter().flat_map(|s| s.all_members());
+            for member in members.filter(|member| member.weight > 0) {
+                member.state.set_drained(false, now_ms());
+            }
+        }
         self.fleet.shared.published.publish(Generation {
             id: swap.generation,
             revision,
@@ -193,7 +200,7 @@ impl Applier {
         for (unit, _) in &changes {
             let (before, now) = (old.plan.service(unit), plan.service(unit));
             self.checker.follow(before, now);
-            self.drains.follow(before, now, swap.generation);
+            self.drains.follow(before, now);
         }
         for upstream in &gone {
             upstream.leave();
@@ -231,9 +238,7 @@ impl Applier {
 
     /// Upstreams that take nothing new, and what they still have.
     pub fn drains(&mut self) -> Vec<Drain> {
-        let oldest = self.fleet.shared.published.oldest();
-        let queue = self.current().plan.balancer().timeouts.queue;
-        self.drains.look(oldest, queue)
+        self.drains.look()
     }
 
     /// A new revision that changed nothing: the tables stay, their revision rises.

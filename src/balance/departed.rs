@@ -9,7 +9,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::balance::ServiceState;
+use crate::balance::{ServiceState, UpstreamState};
 
 /// What can depart.
 pub trait Counted {
@@ -121,6 +121,56 @@ impl<T: Counted> Inner<T> {
     }
 }
 
+impl ServiceState {
+    /// What all comes to, with that of the upstreams that it has, and of those that it had.
+    pub fn figures_with<'a>(
+        &self,
+        upstreams: impl Iterator<Item = &'a UpstreamState>,
+    ) -> ServiceFigures {
+        let (bytes_up, bytes_down) = self.bytes();
+        ServiceFigures {
+            answers: self.answers(),
+            flows: self.flows(),
+            failures: self.failures(),
+            turned_away: self.turned_away(),
+            bytes_up,
+            bytes_down,
+            upstreams: self
+                .departed
+                .with(upstreams.map(|one| (one, one.figures()))),
+        }
+    }
+}
+
+impl Counted for ServiceState {
+    type Figures = ServiceFigures;
+
+    fn figures(&self) -> ServiceFigures {
+        self.figures_with(std::iter::empty())
+    }
+
+    fn has_departed(&self) -> &AtomicBool {
+        &self.has_departed
+    }
+}
+
+impl Counted for UpstreamState {
+    type Figures = UpstreamFigures;
+
+    fn figures(&self) -> UpstreamFigures {
+        UpstreamFigures {
+            in_flight: self.in_flight().into(),
+            served: self.served(),
+            connect_failures: self.connect_failures(),
+            downs: self.downs(),
+        }
+    }
+
+    fn has_departed(&self) -> &AtomicBool {
+        &self.has_departed
+    }
+}
+
 impl ServiceFigures {
     /// Of HTTP, however they ended. An upgraded connection was an answer before, and answers count from their head on.
     pub fn requests(&self) -> u64 {
@@ -159,7 +209,7 @@ impl AddAssign for ServiceFigures {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::balance::{InFlight, Outcome, UpstreamState};
+    use crate::balance::{InFlight, Outcome};
 
     fn served(service: &ServiceState, there: &[&Arc<UpstreamState>]) -> (u64, u64) {
         let there = there.iter().map(|state| &***state);

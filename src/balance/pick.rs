@@ -117,7 +117,7 @@ pub fn pick(
     // Health that changes at every look: whoever is not down will do.
     (0..members.len()).find(|index| {
         let member = &members[*index];
-        member.weight > 0 && member.state.health() != Health::Down && !tried.has(*index)
+        member.takes_new() && member.state.health() != Health::Down && !tried.has(*index)
     })
 }
 
@@ -151,7 +151,7 @@ impl<'a> Field<'a, false> {
 impl<const DRAWN: bool> Field<'_, DRAWN> {
     fn has(&self, index: usize) -> bool {
         let member = &self.members[index];
-        member.weight > 0
+        member.takes_new()
             && member.state.health() == self.wanted
             && !self.tried.has(index)
             && (!DRAWN || self.draw.takes(member))
@@ -257,7 +257,7 @@ pub fn client_hash(client: IpAddr) -> u64 {
 fn eligible(members: &[Member], tried: &Tried) -> Option<(Health, usize)> {
     let (mut up, mut starting) = (0, 0);
     for (index, member) in members.iter().enumerate() {
-        if member.weight > 0 && !tried.has(index) {
+        if member.takes_new() && !tried.has(index) {
             match member.state.health() {
                 Health::Up => up += 1,
                 Health::Starting => starting += 1,

@@ -1,14 +1,14 @@
 //! What must survive a swap, by identity: a plan refers to these and never copies them.
 
 use std::net::SocketAddr;
-use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU16, AtomicU32, AtomicU64};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crossbeam_utils::CachePadded;
 
-use crate::balance::{Counted, Departed, Gate, Latencies, ServiceFigures, UpstreamFigures};
+use crate::balance::{Departed, Gate, Latencies};
 use crate::names::UpstreamName;
 
 /// Unique in this process for as long as it runs.
@@ -63,6 +63,8 @@ pub enum Outcome {
     UpstreamFailure,
     /// Turned away before an upstream was chosen: no upstream, queue full.
     TurnedAway,
+    /// The client left before the answer, or sent a body that is none.
+    ClientFault,
 }
 
 /// State of one service. Everything a worker touches for each request shares one cache line.
@@ -74,7 +76,7 @@ pub struct ServiceState {
     pub latencies: Latencies,
     /// Its upstreams that are in no plan any more.
     pub departed: Departed<UpstreamState>,
-    has_departed: AtomicBool,
+    pub(super) has_departed: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -85,6 +87,7 @@ struct ServiceHot {
     flows: AtomicU64,
     failures: AtomicU64,
     turned_away: AtomicU64,
+    client_faults: AtomicU64,
     bytes_up: AtomicU64,
     bytes_down: AtomicU64,
     /// Requests and flows under way that the access log follows.
@@ -115,6 +118,7 @@ impl ServiceState {
             Outcome::Flow => &self.hot.flows,
             Outcome::UpstreamFailure => &self.hot.failures,
             Outcome::TurnedAway => &self.hot.turned_away,
+            Outcome::ClientFault => &self.hot.client_faults,
         };
         counter.fetch_add(1, Relaxed);
     }
@@ -148,35 +152,9 @@ impl ServiceState {
         self.hot.turned_away.load(Relaxed)
     }
 
-    /// What all comes to, with that of the upstreams that it has, and of those that it had.
-    pub fn figures_with<'a>(
-        &self,
-        upstreams: impl Iterator<Item = &'a UpstreamState>,
-    ) -> ServiceFigures {
-        let (bytes_up, bytes_down) = self.bytes();
-        ServiceFigures {
-            answers: self.answers(),
-            flows: self.flows(),
-            failures: self.failures(),
-            turned_away: self.turned_away(),
-            bytes_up,
-            bytes_down,
-            upstreams: self
-                .departed
-                .with(upstreams.map(|one| (one, one.figures()))),
-        }
-    }
-}
-
-impl Counted for ServiceState {
-    type Figures = ServiceFigures;
-
-    fn figures(&self) -> ServiceFigures {
-        self.figures_with(std::iter::empty())
-    }
-
-    fn has_departed(&self) -> &AtomicBool {
-        &self.has_departed
+    /// Requests that came to nothing by their clients.
+    pub fn client_faults(&self) -> u64 {
+        self.hot.client_faults.load(Relaxed)
     }
 }
 
@@ -193,7 +171,9 @@ pub struct UpstreamState {
     /// Whether it ever was `Up`: one that never was enters with its first good check.
     was_up: AtomicBool,
     has_left: AtomicBool,
-    has_departed: AtomicBool,
+    pub(super) has_departed: AtomicBool,
+    /// The newest plan gives it nothing new.
+    is_drained: AtomicBool,
     /// What the last check found, in words; empty before the first. For those who look, not for traffic.
     last_check: Mutex<Box<str>>,
     times: Times,
@@ -207,6 +187,7 @@ pub struct UpstreamState {
 struct Times {
     health: AtomicU64,
     check: AtomicU64,
+    drained: AtomicU64,
     /// How often it went down, and checks that failed.
     downs: AtomicU64,
     failed_checks: AtomicU64,
@@ -232,6 +213,7 @@ impl UpstreamState {
             was_up: AtomicBool::new(false),
             has_left: AtomicBool::new(false),
             has_departed: AtomicBool::new(false),
+            is_drained: AtomicBool::new(false),
             last_check: Mutex::default(),
             times: Times::default(),
             hot: CachePadded::default(),
@@ -323,6 +305,23 @@ impl UpstreamState {
         self.set_health(Health::Down);
     }
 
+    /// The newest plan gives it nothing new, or does again. Who still goes by an older plan holds to it as well: one
+    /// that is drained gets nothing more but from clients that belong to it.
+    pub fn set_drained(&self, is_drained: bool, at_ms: u64) {
+        if self.is_drained.swap(is_drained, AcqRel) != is_drained {
+            self.times.drained.store(at_ms, Relaxed);
+        }
+    }
+
+    /// Since when it is drained or is not, in milliseconds since 1970; `None`: it never was.
+    pub fn drained_ms(&self) -> Option<u64> {
+        Some(self.times.drained.load(Relaxed)).filter(|at| *at > 0)
+    }
+
+    pub fn is_drained(&self) -> bool {
+        self.is_drained.load(Acquire)
+    }
+
     pub fn has_left(&self) -> bool {
         self.has_left.load(Acquire)
     }
@@ -412,23 +411,6 @@ impl UpstreamState {
     }
 }
 
-impl Counted for UpstreamState {
-    type Figures = UpstreamFigures;
-
-    fn figures(&self) -> UpstreamFigures {
-        UpstreamFigures {
-            in_flight: self.in_flight().into(),
-            served: self.served(),
-            connect_failures: self.connect_failures(),
-            downs: self.downs(),
-        }
-    }
-
-    fn has_departed(&self) -> &AtomicBool {
-        &self.has_departed
-    }
-}
-
 /// One request or connection under way at an upstream; dropping it ends it.
 #[derive(Debug)]
 pub struct InFlight(Arc<UpstreamState>);
@@ -476,6 +458,11 @@ impl Member {
             state,
             host: None,
         }
+    }
+
+    /// Whether it is given what belongs to nobody yet, as far as weights go.
+    pub fn takes_new(&self) -> bool {
+        self.weight > 0 && !self.state.is_drained()
     }
 
     /// What it is called in a `Host` field: the name that its key says, or its address.

@@ -190,9 +190,12 @@ impl Service {
         has_eligible(&self.members, tried)
     }
 
-    /// Whether some of its members are in a newer plan no more.
+    /// Whether a newer plan has some of its members no more, or gives them nothing more.
     pub fn has_lost_members(&self) -> bool {
-        self.members.iter().any(|member| member.state.has_left())
+        let is_lost = |member: &Member| {
+            member.state.has_left() || member.weight > 0 && member.state.is_drained()
+        };
+        self.members.iter().any(is_lost)
     }
 
     pub fn http_routes(&self) -> Option<&HttpRoutes> {

@@ -71,14 +71,6 @@ impl Published {
         retired.iter().filter(|old| old.id != current).count()
     }
 
-    /// The oldest generation that somebody still goes by.
-    pub fn oldest(&self) -> u64 {
-        self.free_retired();
-        let retired = self.retired.lock().unwrap_or_else(PoisonError::into_inner);
-        let oldest = retired.iter().map(|old| old.id).min();
-        oldest.unwrap_or(u64::MAX).min(self.id())
-    }
-
     pub fn current(&self) -> Arc<Generation> {
         self.current
             .lock()

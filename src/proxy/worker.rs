@@ -49,6 +49,8 @@ pub struct Shared {
     connections: Vec<CachePadded<AtomicUsize>>,
     /// Requests that were refused for what they are, by no fault of an upstream.
     pub(crate) rejected: AtomicU64,
+    /// Requests that no route takes.
+    pub(crate) unrouted: AtomicU64,
     /// TLS handshakes that came to nothing.
     pub(crate) failed_handshakes: AtomicU64,
     /// Services that are in no plan any more.
@@ -82,6 +84,11 @@ impl Shared {
 
     pub fn rejected(&self) -> u64 {
         self.rejected.load(Relaxed)
+    }
+
+    /// Requests that no service takes: of a host or a path that nobody has.
+    pub fn unrouted(&self) -> u64 {
+        self.unrouted.load(Relaxed)
     }
 
     /// Lines of the access log that were lost.
@@ -162,6 +169,7 @@ impl Fleet {
             passwords: auth::Pool::start()?,
             connections: (0..count).map(|_| CachePadded::default()).collect(),
             rejected: AtomicU64::new(0),
+            unrouted: AtomicU64::new(0),
             failed_handshakes: AtomicU64::new(0),
             departed: DepartedServices::default(),
             node: node.into(),

@@ -59,7 +59,7 @@ pub use once::{TreeState, read_once, read_tree};
 pub use options::{DEFAULT_ROOT, EtcdOptions, StoreOptions, normalise_root};
 pub use spec::{DockerEngine, DockerSpec, EtcdSpec, GivenKeys, StoreSpec, StoreSpecError};
 pub use tickets::SharedTickets;
-pub use wait::{Behind, Left, WaitError, wait, wait_drained};
+pub use wait::{Behind, Left, WaitError, is_drain_known, wait, wait_drained};
 pub use write::{Edit, Held, WriteError, Writer, place};
 
 /// Why a store gave nothing to a caller who could not wait for ever.

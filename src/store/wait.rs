@@ -1,5 +1,6 @@
 //! `pointsman wait`: until every living node runs a change, or one says why it does not.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
@@ -51,19 +52,20 @@ pub struct Behind {
 ///
 /// Without a revision it waits for what the stores hold when it is called: a node is there when its
 /// digest is that of the tree, or its revision shows that it is past it. A refusal counts if it is of
-/// `revision` or later (without a revision: of the newest key in the tree or later); one that was
-/// there before is not this change's fault.
+/// `refused_from` or later, where that is said, else of `revision`, else of the newest key in the tree; one that was
+/// there before is not this change's fault. In a directory a deletion leaves no key behind that is as new.
 ///
 /// A revision that no key under the root has, such as one from a put elsewhere in the same etcd, is
 /// reached only when the server sends its next progress notification, which can take ten minutes.
 pub async fn wait(
     board: &StatusBoard,
     revision: Option<u64>,
+    refused_from: Option<u64>,
     timeout: Duration,
 ) -> Result<Vec<NodeStatus>, WaitError> {
     let start = Instant::now();
     let deadline = start + timeout;
-    let target = match revision {
+    let mut target = match revision {
         Some(revision) => Target {
             revision,
             refused_from: revision,
@@ -74,6 +76,7 @@ pub async fn wait(
             Target::of(&tree.snapshot, tree.revision, tree.newest_key)
         }
     };
+    target.refused_from = refused_from.unwrap_or(target.refused_from);
     let mut behind = Vec::new();
     let mut trouble = None;
     loop {
@@ -106,29 +109,44 @@ pub async fn wait(
     }
 }
 
-/// An upstream that a node still has something at.
+/// What a node still has, or may have.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Left {
     pub node: String,
-    pub drain: Drain,
+    pub why: String,
 }
 
-/// Returns when no living node has anything left at upstreams that are called by `names`: all that are called so
-/// and take nothing new. Whether they take nothing new is to be known before.
+/// Returns when no node has anything left at upstreams that are called by `names` and take nothing new, as nodes
+/// that have heard of it say. `nodes` are those that lived before: one that is heard of no more may serve on, cut
+/// off from the store.
 pub async fn wait_drained(
     board: &StatusBoard,
     names: &[String],
+    nodes: &[NodeStatus],
     timeout: Duration,
 ) -> Result<(), WaitError> {
-    let deadline = Instant::now() + timeout;
-    let mut left = Vec::new();
+    let start = Instant::now();
+    let deadline = start + timeout;
+    let mut known: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for node in nodes {
+        known.insert(node.node.clone(), left_at(node, names));
+    }
     let mut trouble = None;
     loop {
         match timeout_at(deadline, board.list()).await {
             Ok(Ok(nodes)) => {
                 trouble = None;
-                left = nodes.iter().flat_map(|node| left_at(node, names)).collect();
-                if left.is_empty() {
+                for node in &nodes {
+                    known.insert(node.node.clone(), left_at(node, names));
+                }
+                let is_there = |name: &str| nodes.iter().any(|node| node.node == name);
+                for (name, left) in &mut known {
+                    if !is_there(name) && !left.is_empty() && !left[0].starts_with(SILENT) {
+                        let before = std::mem::take(left).join(", ");
+                        left.push(format!("{SILENT} any more: it said last that {before}"));
+                    }
+                }
+                if known.values().all(Vec::is_empty) {
                     return Ok(());
                 }
             }
@@ -137,11 +155,18 @@ pub async fn wait_drained(
             Err(_) => {}
         }
         if Instant::now() + LOOK >= deadline {
+            let left = known.into_iter().flat_map(|(node, left)| {
+                let left = left.into_iter();
+                left.map(move |why| Left {
+                    node: node.clone(),
+                    why,
+                })
+            });
             return Err(match trouble {
                 Some(error) => WaitError::Store(error),
                 None => WaitError::NotDrained {
                     waited: timeout,
-                    left,
+                    left: left.collect(),
                 },
             });
         }
@@ -149,14 +174,34 @@ pub async fn wait_drained(
     }
 }
 
-fn left_at(node: &NodeStatus, names: &[String]) -> Vec<Left> {
-    let is_meant = |drain: &&Drain| !drain.done && names.iter().any(|name| drain.is_called(name));
+const SILENT: &str = "does not report";
+
+/// Whether any node speaks of an upstream that is called so.
+pub fn is_drain_known(nodes: &[NodeStatus], name: &str) -> bool {
+    let drains = nodes.iter().flat_map(|node| &node.drains);
+    drains.into_iter().any(|drain| drain.is_called(name))
+}
+
+fn left_at(node: &NodeStatus, names: &[String]) -> Vec<String> {
+    let is_meant = |drain: &&Drain| names.iter().any(|name| drain.is_called(name));
     let meant = node.drains.iter().filter(is_meant);
-    let left = meant.map(|drain| Left {
-        node: node.node.clone(),
-        drain: drain.clone(),
-    });
-    left.collect()
+    let mut left: Vec<_> = meant.filter(|drain| !drain.done).map(told).collect();
+    let listed = node.drains.iter().filter(|drain| !drain.done).count();
+    if node.drains_left > listed && left.is_empty() {
+        let more = node.drains_left - listed;
+        left.push(format!(
+            "has {more} more upstreams to empty than it can list"
+        ));
+    }
+    left
+}
+
+fn told(drain: &Drain) -> String {
+    let Drain { unit, upstream, .. } = drain;
+    match drain.in_flight {
+        0 => format!("was at {unit}/{upstream} a moment ago"),
+        n => format!("has {n} under way at {unit}/{upstream}"),
+    }
 }
 
 struct Target {
@@ -210,15 +255,8 @@ fn list<T: fmt::Display>(behind: &[T]) -> String {
 
 impl fmt::Display for Left {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { node, drain } = self;
-        let Drain { unit, upstream, .. } = drain;
-        match drain.in_flight {
-            0 => write!(
-                f,
-                "node {node} has older requests that may still go to {unit}/{upstream}"
-            ),
-            n => write!(f, "node {node} has {n} under way at {unit}/{upstream}"),
-        }
+        let Self { node, why } = self;
+        write!(f, "node {node} {why}")
     }
 }
 

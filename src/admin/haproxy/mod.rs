@@ -23,6 +23,7 @@ use self::change::Weights;
 use self::command::Command;
 use self::stat::Scope;
 use super::Views;
+use super::access::{Access, Role};
 
 pub use socket::{AdminSocket, serve_socket};
 
@@ -35,7 +36,10 @@ const TEXT: &str = "text/plain; charset=utf-8";
 /// `/haproxy?stats;csv`, `/admin?stats;csv;norefresh`.
 pub(super) async fn csv_or(State(views): State<Views>, request: Request, next: Next) -> Response {
     let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
-    if !is_read || !is_csv(request.uri()) {
+    let access = request.extensions().get::<Access>();
+    // Of probes nobody is asked who asks, whatever stands behind them.
+    let may_see = access.is_some_and(|access| access.role >= Role::Read);
+    if !is_read || !may_see || !is_csv(request.uri()) {
         return next.run(request).await;
     }
     let Ok(list) = LISTS.try_acquire() else {
@@ -43,9 +47,12 @@ pub(super) async fn csv_or(State(views): State<Views>, request: Request, next: N
         return (StatusCode::SERVICE_UNAVAILABLE, retry, "busy with others\n").into_response();
     };
     // Ten thousand services take a while to write, and others wait for this thread.
-    let text = tokio::task::spawn_blocking(move || stat::csv(&views, &Scope::ALL)).await;
-    drop(list);
-    match text {
+    let text = tokio::task::spawn_blocking(move || {
+        // Also when nobody waits for it any more.
+        let _list = list;
+        stat::csv(&views, &Scope::ALL)
+    });
+    match text.await {
         Ok(Some(text)) => ([(header::CONTENT_TYPE, TEXT)], text).into_response(),
         _ => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
     }

@@ -31,7 +31,7 @@ const GAUGE: &str = "gauge";
 const COUNTER: &str = "counter";
 
 /// Of services: name, kind, help and value.
-const OF_SERVICES: [Family<Service>; 5] = [
+const OF_SERVICES: [Family<Service>; 6] = [
     (
         "pointsman_service_active",
         GAUGE,
@@ -61,6 +61,12 @@ const OF_SERVICES: [Family<Service>; 5] = [
         COUNTER,
         "Requests and connections turned away before an upstream was chosen",
         |service| service.state.turned_away(),
+    ),
+    (
+        "pointsman_service_client_faults_total",
+        COUNTER,
+        "Requests whose clients left before the answer, or sent no whole or no good body",
+        |service| service.state.client_faults(),
     ),
 ];
 
@@ -146,12 +152,17 @@ static LENGTH: AtomicUsize = AtomicUsize::new(0);
 static PAGES: Semaphore = Semaphore::const_new(2);
 
 pub(super) async fn metrics(State(views): State<Views>) -> Response {
-    let Ok(_page) = PAGES.try_acquire() else {
+    let Ok(page) = PAGES.try_acquire() else {
         let retry = [(header::RETRY_AFTER, "1")];
         return (StatusCode::SERVICE_UNAVAILABLE, retry, "busy with others\n").into_response();
     };
     // Ten thousand services take milliseconds to write, and others wait for this thread.
-    match tokio::task::spawn_blocking(move || text(&views)).await {
+    let text = tokio::task::spawn_blocking(move || {
+        // Also when nobody waits for it any more.
+        let _page = page;
+        text(&views)
+    });
+    match text.await {
         Ok(text) => ([(header::CONTENT_TYPE, FORMAT)], text).into_response(),
         Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
     }
@@ -232,6 +243,12 @@ fn of_node(page: &mut Page, views: &Views) {
             COUNTER,
             "Requests refused for what they are",
             shared.rejected(),
+        ),
+        (
+            "pointsman_requests_unrouted_total",
+            COUNTER,
+            "Requests of a host or a path that no service has",
+            shared.unrouted(),
         ),
         (
             "pointsman_access_log_dropped_total",

@@ -26,6 +26,8 @@ use axum::response::{IntoResponse, Json, Response};
 use axum::routing::get;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
 
 use super::Views;
 use super::api::Refusal;
@@ -35,9 +37,9 @@ pub(super) use nodes::Nodes;
 pub(super) use overview::{Conditions, Glance};
 pub(super) use services::mode;
 pub(super) use stream::Seats;
-pub(super) use upstreams::share;
+pub(super) use upstreams::{health_word, share};
 
-type Shown = Result<Response, Refusal>;
+pub(super) type Shown = Result<Response, Refusal>;
 
 pub(super) fn router() -> Router<Views> {
     Router::new()
@@ -67,7 +69,16 @@ impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Asked<T
     type Rejection = Refusal;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refusal> {
-        let bad = |error: QueryRejection| Refusal::new(StatusCode::BAD_REQUEST, error.body_text());
+        let bad = |error: QueryRejection| {
+            let why = error.body_text();
+            let own = why
+                .rsplit_once("query string: ")
+                .map_or(&*why, |(_, own)| own);
+            Refusal::new(
+                StatusCode::BAD_REQUEST,
+                format!("behind the question mark: {own}"),
+            )
+        };
         let Query(asked) = Query::<T>::from_request_parts(parts, state)
             .await
             .map_err(bad)?;
@@ -75,14 +86,35 @@ impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Asked<T
     }
 }
 
+/// Answers that are being made at once. Who goes away meanwhile leaves his place taken until it is made: threads are
+/// shared with whoever reads the keys.
+static MAKING: Semaphore = Semaphore::const_new(4);
+
+/// For a place.
+const PATIENCE: Duration = Duration::from_secs(5);
+
 /// Makes an answer where others do not wait for it: ten thousand services take milliseconds.
-async fn shown<T: Serialize + Send + 'static>(make: impl FnOnce() -> T + Send + 'static) -> Shown {
-    let made = tokio::task::spawn_blocking(move || Json(make()).into_response()).await;
-    made.map_err(|_| {
-        Refusal::new(
-            StatusCode::INTERNAL_SERVER_ERROR,
-            "the answer could not be made",
-        )
+pub(super) async fn shown<T: Serialize + Send + 'static>(
+    make: impl FnOnce() -> T + Send + 'static,
+) -> Shown {
+    made(move || Json(make()).into_response()).await
+}
+
+/// The same of anything.
+pub(super) async fn made<T: Send + 'static>(
+    make: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Refusal> {
+    let Ok(Ok(place)) = timeout(PATIENCE, MAKING.acquire()).await else {
+        let why = "busy with others; ask again";
+        return Err(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, why));
+    };
+    let made = tokio::task::spawn_blocking(move || {
+        let _place = place;
+        make()
+    });
+    made.await.map_err(|_| {
+        let why = "the answer could not be made";
+        Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, why)
     })
 }
 

@@ -12,8 +12,8 @@ use axum::response::sse::{Event, Sse};
 use futures_util::stream;
 use tokio::sync::Semaphore;
 
-use super::Shown;
 use super::overview::Seen;
+use super::{Shown, made};
 use crate::admin::Views;
 use crate::admin::access::Access;
 use crate::admin::api::Refusal;
@@ -49,10 +49,11 @@ pub(super) async fn stream(
         async |(views, access, mut ticks, seat)| {
             ticks.tick().await;
             let own = (views.clone(), access.clone());
-            let made = tokio::task::spawn_blocking(move || {
+            let data = made(move || {
                 serde_json::to_string(&Seen::by(&own.0, &own.1, false)).unwrap_or_default()
             });
-            let data = made.await.unwrap_or_default();
+            // A second without is no reason to end.
+            let data = data.await.unwrap_or_default();
             let event = Event::default().event("overview").data(data);
             Some((Ok::<_, Infallible>(event), (views, access, ticks, seat)))
         },

@@ -48,6 +48,7 @@ pub(super) struct UpstreamRow {
     address: String,
     host: Option<String>,
     state: Condition,
+    health: &'static str,
     since: Option<String>,
     last_check: String,
     last_check_at: Option<String>,
@@ -111,7 +112,7 @@ fn key(service: &Service, member: &Member, sort: Sort, samples: &Samples) -> f64
         Sort::Errors => own().error_share,
         Sort::P99 => own().spread.p99.unwrap_or(-1.0),
         Sort::InFlight => state.in_flight().into(),
-        Sort::Since => state.since_ms().unwrap_or(0) as f64,
+        Sort::Since => since_ms(member).unwrap_or(0) as f64,
     }
 }
 
@@ -131,9 +132,10 @@ impl Condition {
             .any(|own| own.state.id() == member.state.id());
         let is_checked = is_own && service.config.health_check.kind != CheckKind::Off;
         match member.state.health() {
+            // Whatever checks find: one that is emptied is stopped when it is empty.
+            _ if member.weight == 0 => Self::Drained,
             Health::Down => Self::Down,
             Health::Starting => Self::Starting,
-            Health::Up if member.weight == 0 => Self::Drained,
             Health::Up if !is_checked => Self::Unchecked,
             Health::Up => Self::Up,
         }
@@ -151,7 +153,8 @@ impl UpstreamRow {
             address: member.address.to_string(),
             host: member.host.as_ref().map(ToString::to_string),
             state: Condition::of(service, member),
-            since: moment(state.since_ms()),
+            health: health_word(state.health()),
+            since: moment(since_ms(member)),
             last_check: state.last_check().into(),
             last_check_at: moment(state.checked_ms()),
             weight: member.weight,
@@ -165,6 +168,23 @@ impl UpstreamRow {
             failed_total: state.failed(),
             connect_failures_total: state.connect_failures(),
         }
+    }
+}
+
+/// Since when its state is what it is, in milliseconds since 1970.
+pub(super) fn since_ms(member: &Member) -> Option<u64> {
+    let state = &member.state;
+    match member.weight {
+        0 => state.drained_ms(),
+        _ => state.since_ms().max(state.drained_ms()),
+    }
+}
+
+pub(in crate::admin) fn health_word(health: Health) -> &'static str {
+    match health {
+        Health::Starting => "starting",
+        Health::Up => "up",
+        Health::Down => "down",
     }
 }
 

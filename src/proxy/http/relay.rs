@@ -164,6 +164,8 @@ impl Exchange<'_> {
                 Ok(Some(_)) => return failed(502, "answer ends early"),
                 Ok(None) => {
                     self.client.trace.stop(Cause::ClientAbort);
+                    let state = &self.service.state;
+                    state.record(crate::balance::Outcome::ClientFault);
                     return Err(Attempt::Answered {
                         next: Next::Cut,
                         reuse: false,

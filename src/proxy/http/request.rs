@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use tokio::task::yield_now;
 
+use crate::accesslog::Cause;
 use crate::balance::{self, Admission, Place};
 use crate::config::{Balancer, Compat, ErrorPage, ErrorPages};
 use crate::plan::Service;
@@ -182,6 +183,7 @@ impl Client {
             false => plan.route(&Seen::of_request(&asked, &edits)),
         };
         let Some(found) = found else {
+            self.worker.shared.unrouted.fetch_add(1, Relaxed);
             let status = match balancer.compat {
                 // Probes are answered before there is a plan; for everything else it is too early.
                 _ if pinned.id == 0 => 503,
@@ -428,7 +430,10 @@ impl Client {
         self.trace.stop(fault.cause);
         match fault.by {
             Blame::Client => {
-                self.worker.shared.rejected.fetch_add(1, Relaxed);
+                service.state.record(balance::Outcome::ClientFault);
+                if fault.cause != Cause::ClientAbort {
+                    self.worker.shared.rejected.fetch_add(1, Relaxed);
+                }
                 self.note(&fault);
                 // What it sent cannot be trusted to end where it says.
                 let close = ClientConnection::Close;
