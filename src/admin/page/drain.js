@@ -9,7 +9,7 @@ const busy = new Set();
 export function keysOf(ctx, service, row) {
   const isDrained = row.state === "drained";
   const words = isDrained ? "Undrain" : "Drain";
-  const id = `${service.mode}/${service.name}/${row.name}`;
+  const id = `${service.mode}/${service.name}/${row.key}`;
   return h(
     "button",
     {
@@ -25,17 +25,22 @@ export function keysOf(ctx, service, row) {
 }
 
 async function decide(ctx, service, row, isDrained, id) {
-  const target = `${row.name} (${row.address}) of ${service.name}`;
-  const others = service.upstreams_up - (row.state === "up" ? 1 : 0);
+  const isOfName = row.key !== row.name;
+  const target = isOfName ? `${row.key} of ${service.name}` : `${row.name} (${row.address}) of ${service.name}`;
+  // A list of upstreams knows one address of a name, and not the others.
+  const same = service.upstreams ? service.upstreams.filter((one) => one.key === row.key) : [row];
+  const others = service.upstreams_up - same.filter((one) => one.state === "up").length;
+  const many = isOfName && !(service.upstreams && same.length < 2);
+  const whole = many ? `, all ${service.upstreams ? `${same.length} ` : ""}addresses of it,` : "";
   const text = isDrained
-    ? `${target} is given new requests again, on every node.`
-    : `${target} is given nothing new, on every node; what it has under way it finishes.` +
+    ? `${target}${whole} is given new requests again, on every node.`
+    : `${target}${whole} is given nothing new, on every node; what it has under way it finishes.` +
       (others < 1 ? " No other upstream of this service is up." : "");
   const words = isDrained ? "Undrain" : "Drain";
-  if (!(await isConfirmed(`${words} ${row.name}?`, text, words))) return;
+  if (!(await isConfirmed(`${words} ${row.key}?`, text, words))) return;
   busy.add(id);
   ctx.render();
-  const path = `services/${encodeURIComponent(service.name)}/upstreams/${encodeURIComponent(row.name)}/drain?mode=${service.mode}`;
+  const path = `services/${encodeURIComponent(service.name)}/upstreams/${encodeURIComponent(row.key)}/drain?mode=${service.mode}`;
   try {
     const done = await ask(path, { method: isDrained ? "DELETE" : "PUT", headers: { "X-Pointsman": "page" } });
     const at = `revision ${number(done.revision)}`;
