@@ -72,7 +72,9 @@ async fn a_fleet_reports_and_is_waited_for(spec: StoreSpec, change: impl AsyncFn
     let options = plain_options();
     let looker = board(&spec, &options);
     assert!(looker.list().await.expect("empty").is_empty());
-    let error = wait(&looker, Some(1), SHORT).await.expect_err("nobody");
+    let error = wait(&looker, Some(1), None, SHORT)
+        .await
+        .expect_err("nobody");
     assert!(
         error.to_string().starts_with("no node reports at "),
         "{error}"
@@ -88,8 +90,10 @@ async fn a_fleet_reports_and_is_waited_for(spec: StoreSpec, change: impl AsyncFn
         &[("lb-a", tree.revision()), ("lb/b", tree.revision())],
     )
     .await;
-    wait(&looker, None, LONG).await.expect("both are there");
-    wait(&looker, Some(tree.revision()), LONG)
+    wait(&looker, None, None, LONG)
+        .await
+        .expect("both are there");
+    wait(&looker, Some(tree.revision()), None, LONG)
         .await
         .expect("both are there");
 
@@ -97,7 +101,7 @@ async fn a_fleet_reports_and_is_waited_for(spec: StoreSpec, change: impl AsyncFn
     let tree = read(&spec).await;
     a.publish(&node("lb-a", &tree));
     nodes_are_past(&looker, "lb-a", tree.revision()).await;
-    match wait(&looker, None, SHORT).await {
+    match wait(&looker, None, None, SHORT).await {
         Err(WaitError::Timeout { behind, .. }) => {
             let behind: Vec<_> = behind.iter().map(|b| b.node.as_str()).collect();
             assert_eq!(behind, ["lb/b"]);
@@ -109,19 +113,19 @@ async fn a_fleet_reports_and_is_waited_for(spec: StoreSpec, change: impl AsyncFn
         tokio::time::sleep(Duration::from_millis(100)).await;
         b.publish(&node("lb/b", &tree));
     };
-    let (waited, ()) = tokio::join!(wait(&looker, None, LONG), late);
+    let (waited, ()) = tokio::join!(wait(&looker, None, None, LONG), late);
     assert_eq!(waited.expect("there").len(), 2);
 
     // A deletion leaves no key with its revision; the content tells.
     change("").await;
     assert!(
-        wait(&looker, None, SHORT).await.is_err(),
+        wait(&looker, None, None, SHORT).await.is_err(),
         "nobody saw the deletion"
     );
     let tree = read(&spec).await;
     a.publish(&node("lb-a", &tree));
     b.publish(&node("lb/b", &tree));
-    wait(&looker, None, LONG).await.expect("both saw it");
+    wait(&looker, None, None, LONG).await.expect("both saw it");
 
     change("3").await;
     let tree = read(&spec).await;
@@ -129,7 +133,7 @@ async fn a_fleet_reports_and_is_waited_for(spec: StoreSpec, change: impl AsyncFn
     refusing.refused = vec![refusal(tree.revision())];
     a.publish(&node("lb-a", &tree));
     b.publish(&refusing);
-    let error = wait(&looker, None, LONG)
+    let error = wait(&looker, None, None, LONG)
         .await
         .expect_err("refused")
         .to_string();
@@ -148,7 +152,9 @@ async fn a_fleet_reports_and_is_waited_for(spec: StoreSpec, change: impl AsyncFn
     refusing.refused = refused_before;
     a.publish(&node("lb-a", &tree));
     b.publish(&refusing);
-    wait(&looker, None, LONG).await.expect("not of this change");
+    wait(&looker, None, None, LONG)
+        .await
+        .expect("not of this change");
 
     a.close().await;
     nodes_are(&looker, &[("lb/b", tree.revision())]).await;

@@ -154,7 +154,12 @@ pub struct WaitArgs {
     #[arg(long, env = "LB_REVISION")]
     pub revision: Option<u64>,
     /// Also until no node has anything under way at this upstream, which is drained or was removed. May be repeated
-    #[arg(long, value_name = "[SERVICE/]UPSTREAM")]
+    #[arg(
+        long,
+        env = "LB_DRAINED",
+        value_name = "[SERVICE/]UPSTREAM",
+        value_delimiter = ','
+    )]
     pub drained: Vec<String>,
     /// How long to wait
     #[arg(long, env = "LB_TIMEOUT", value_name = "DURATION", default_value = "10s", value_parser = duration)]
