@@ -239,6 +239,12 @@ fn of_node(page: &mut Page, views: &Views) {
             shared.connections() as u64,
         ),
         (
+            "pointsman_checks_late",
+            GAUGE,
+            "Upstreams whose health check is late by more than its interval and its timeout",
+            shared.checks_late() as u64,
+        ),
+        (
             "pointsman_requests_rejected_total",
             COUNTER,
             "Requests refused for what they are",

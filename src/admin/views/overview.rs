@@ -52,6 +52,8 @@ pub(super) struct Overview {
     draining: usize,
     rejected_total: u64,
     access_log_dropped_total: u64,
+    /// Upstreams whose check waits for a place, for longer than its interval and its timeout.
+    checks_late: usize,
     #[serde(flatten)]
     conditions: Conditions,
     certificates: Certificates,
@@ -184,6 +186,7 @@ impl Overview {
             draining: shared.published.free_retired(),
             rejected_total: shared.rejected(),
             access_log_dropped_total: shared.access_log_dropped(),
+            checks_late: shared.checks_late(),
             conditions,
             certificates: of_certificates,
             listeners: shared.listening().len(),
