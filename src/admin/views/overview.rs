@@ -58,6 +58,7 @@ pub(super) struct Overview {
     conditions: Conditions,
     certificates: Certificates,
     listeners: usize,
+    nodes: super::nodes::Counts,
     refused: usize,
     warnings: usize,
     left_out: usize,
@@ -124,6 +125,7 @@ pub(super) async fn overview(
 
 impl Seen {
     pub(super) fn by(views: &Views, access: &Access, with_history: bool) -> Self {
+        views.nodes.look();
         let history = || views.sampler.samples().hour.view(NODE_STEP, true);
         Self {
             overview: views.glance.look(views),
@@ -190,6 +192,7 @@ impl Overview {
             conditions,
             certificates: of_certificates,
             listeners: shared.listening().len(),
+            nodes: views.nodes.counts(),
             refused: status.refused_total,
             warnings: status.warnings_total,
             left_out: views.stores.problems().len(),

@@ -179,6 +179,10 @@ fn overview(own: &Overview, state: &State) -> Vec<Vec<Span<'static>>> {
         let text = format!("checks late {}", own.checks_late);
         counts.push(Span::styled(text, alarm(true)));
     }
+    if own.nodes.gone > 0 {
+        let text = format!("nodes {} gone {}", own.nodes.total, own.nodes.gone);
+        counts.push(Span::styled(text, alarm(true)));
+    }
     vec![node, rates, counts]
 }
 

@@ -44,6 +44,8 @@ pub(super) struct Overview {
     pub(super) warnings: usize,
     #[serde(default)]
     pub(super) checks_late: usize,
+    #[serde(default)]
+    pub(super) nodes: NodeCounts,
     pub(super) stores: Vec<Store>,
     pub(super) history: Option<History>,
 }
@@ -63,6 +65,12 @@ pub(super) struct UpstreamCounts {
     pub(super) total: usize,
     pub(super) up: usize,
     pub(super) down: usize,
+}
+
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct NodeCounts {
+    pub(super) total: usize,
+    pub(super) gone: usize,
 }
 
 #[derive(Debug, Deserialize)]
