@@ -71,11 +71,11 @@ impl Views {
     pub fn new(sources: Sources, api: api::Api) -> Self {
         Self {
             sampler: Sampler::new(sources.shared.clone()),
+            nodes: Nodes::new(sources.board, &sources.shared.node),
             status: sources.status,
             shared: sources.shared,
             stores: sources.stores,
             generations: sources.generations,
-            nodes: Nodes::new(sources.board),
             api,
             glance: Arc::default(),
             seats: Seats::default(),
@@ -97,6 +97,7 @@ pub async fn serve(
     tls: Option<Tls>,
 ) -> std::io::Result<()> {
     let _sampler = AbortOnDropHandle::new(tokio::spawn(views.sampler.clone().run()));
+    let _nodes = AbortOnDropHandle::new(tokio::spawn(views.nodes.clone().run()));
     let tls = tls.map(Arc::new);
     let questions = views.shared.questions();
     let router = router(views);

@@ -65,6 +65,18 @@ pub(super) struct Answer {
     pub(super) body: Vec<u8>,
 }
 
+impl Answer {
+    /// Its text, short and without what would steer a terminal: whoever answers may be anybody.
+    pub(super) fn said(&self) -> String {
+        const SHOWN: usize = 300;
+        let text = String::from_utf8_lossy(&self.body);
+        let plain = text.trim().chars().take(SHOWN);
+        plain
+            .map(|c| if c.is_control() { ' ' } else { c })
+            .collect()
+    }
+}
+
 impl NodeArgs {
     /// GET, with at most `most` bytes of an answer.
     pub(super) async fn get(&self, at: &At, path: &str, most: u64) -> anyhow::Result<Answer> {

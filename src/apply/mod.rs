@@ -72,8 +72,8 @@ impl Applier {
     /// `logs` has the tally that the fleet was started with.
     pub fn new(fleet: Fleet, http: Vec<Bound>, https: Https, bind_ip: IpAddr, logs: Logs) -> Self {
         Self {
+            checker: Checker::new(&fleet.shared),
             fleet,
-            checker: Checker::default(),
             bind_ip,
             waiting_http: http,
             https,

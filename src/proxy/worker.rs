@@ -21,6 +21,7 @@ use crate::balance::{DepartedServices, UpstreamState};
 use crate::proxy::buffers::Buffers;
 use crate::proxy::figures::{Figures, Question};
 use crate::proxy::generation::{Published, View};
+use crate::proxy::health::Lateness;
 use crate::proxy::http1::Pages;
 use crate::proxy::listen::{Accepted, Bound, Ends, Protocol, accept_all};
 use crate::proxy::noted::Noted;
@@ -51,6 +52,8 @@ pub struct Shared {
     pub(crate) rejected: AtomicU64,
     /// Requests that no route takes.
     pub(crate) unrouted: AtomicU64,
+    /// Health checks that wait for a place.
+    pub(in crate::proxy) lateness: Arc<Lateness>,
     /// TLS handshakes that came to nothing.
     pub(crate) failed_handshakes: AtomicU64,
     /// Services that are in no plan any more.
@@ -94,6 +97,11 @@ impl Shared {
     /// Lines of the access log that were lost.
     pub fn access_log_dropped(&self) -> u64 {
         self.tally.dropped()
+    }
+
+    /// Upstreams whose check is late by more than its interval and its timeout.
+    pub fn checks_late(&self) -> usize {
+        self.lateness.len()
     }
 
     pub fn failed_handshakes(&self) -> u64 {
@@ -170,6 +178,7 @@ impl Fleet {
             connections: (0..count).map(|_| CachePadded::default()).collect(),
             rejected: AtomicU64::new(0),
             unrouted: AtomicU64::new(0),
+            lateness: Arc::default(),
             failed_handshakes: AtomicU64::new(0),
             departed: DepartedServices::default(),
             node: node.into(),

@@ -43,7 +43,18 @@ pub fn wait_until(what: &str, mut happened: impl FnMut() -> bool) {
 
 /// The program, without what the machine has set for a real balancer.
 pub fn command() -> std::process::Command {
-    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_pointsman"));
+    cleared(std::process::Command::new(env!("CARGO_BIN_EXE_pointsman")))
+}
+
+/// The same with no more than so many open files, by util-linux' `prlimit`, which becomes the program.
+pub fn command_with_descriptors(most: u32) -> std::process::Command {
+    let mut command = std::process::Command::new("prlimit");
+    command.arg(format!("--nofile={most}:{most}"));
+    command.arg(env!("CARGO_BIN_EXE_pointsman"));
+    cleared(command)
+}
+
+fn cleared(mut command: std::process::Command) -> std::process::Command {
     for (name, _) in std::env::vars_os() {
         let name_text = name.to_string_lossy();
         if ["LB_", "SSL_CERT", "STATS_PASSWORD"]

@@ -29,6 +29,7 @@ pub struct Pointsman {
 struct Recipe {
     args: Vec<String>,
     env: Vec<(String, String)>,
+    descriptors: Option<u32>,
 }
 
 /// How to start one.
@@ -38,6 +39,7 @@ pub struct Builder {
     store: Option<String>,
     args: Vec<String>,
     env: Vec<(String, String)>,
+    descriptors: Option<u32>,
     has_certificate: bool,
     wait_ready: bool,
 }
@@ -54,6 +56,7 @@ impl Pointsman {
             store: None,
             args: Vec::new(),
             env: Vec::new(),
+            descriptors: None,
             has_certificate: true,
             wait_ready: true,
         }
@@ -323,6 +326,12 @@ impl Builder {
         self
     }
 
+    /// With no more than so many open files.
+    pub fn descriptors(mut self, most: u32) -> Self {
+        self.descriptors = Some(most);
+        self
+    }
+
     /// Without the one that clients of every transport trust.
     pub fn without_certificate(mut self) -> Self {
         self.has_certificate = false;
@@ -363,6 +372,7 @@ impl Builder {
             .into_iter()
             .chain(self.env)
             .collect(),
+            descriptors: self.descriptors,
         };
         let mut pointsman = Pointsman {
             child: recipe.spawn(self.dir.path()),
@@ -387,7 +397,8 @@ impl Recipe {
             .append(true)
             .open(dir.join("log"))
             .expect("a log file");
-        super::command()
+        self.descriptors
+            .map_or_else(super::command, super::command_with_descriptors)
             .args(&self.args)
             .envs(self.env.iter().map(|(k, v)| (k, v)))
             .stdin(Stdio::null())

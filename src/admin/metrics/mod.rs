@@ -194,6 +194,7 @@ fn of_node(page: &mut Page, views: &Views) {
     let version = [("version", node.version.as_str())];
     page.family("pointsman_build_info", GAUGE, "The program's version");
     page.sample("pointsman_build_info", &version, 1);
+    let nodes = views.nodes.counts();
     let is_ready = node.phase == Phase::Running;
     for (name, kind, help, value) in [
         (
@@ -237,6 +238,18 @@ fn of_node(page: &mut Page, views: &Views) {
             GAUGE,
             "Client connections that are open",
             shared.connections() as u64,
+        ),
+        (
+            "pointsman_nodes",
+            GAUGE,
+            "Living nodes of the balancer, as this one sees them",
+            (nodes.total - nodes.gone) as u64,
+        ),
+        (
+            "pointsman_checks_late",
+            GAUGE,
+            "Upstreams whose health check is late by more than its interval and its timeout",
+            shared.checks_late() as u64,
         ),
         (
             "pointsman_requests_rejected_total",

@@ -203,7 +203,7 @@ function generations(ctx) {
 
 function nodes(ctx) {
   const data = ctx.answers.data("nodes");
-  const all = data?.nodes ?? [];
+  const all = (data?.nodes ?? []).filter((node) => !node.gone_since);
   const own = all.find((node) => node.node === ctx.overview.node);
   const digest = own?.digest ?? mostOf(all.map((node) => node.digest));
   const newest = Math.max(0, ...all.map((node) => node.revision));
@@ -227,14 +227,14 @@ function nodes(ctx) {
           "tr",
           { role: "row", key: one.node, "data-node": one.node },
           h("td", { role: "cell", class: "name" }, h("strong", null, one.node), one.node === ctx.overview.node && [" ", h("span", { class: "tag", key: "own" }, "this one")]),
-          cell("Phase", null, badge(one.phase)),
+          cell("Phase", null, one.gone_since ? [badge("gone"), " ", ago(one.gone_since, ctx.clock)] : badge(one.phase)),
           cell("Generation", { class: "num" }, id(one.generation)),
-          cell("Revision", { class: "num" }, id(one.revision), one.revision < newest && h("span", { class: "tone-warn", key: "behind" }, " behind")),
-          cell("Digest", null, h("code", { title: one.digest }, one.digest.slice(0, 8)), one.digest !== digest && [" ", h("span", { key: "differs", "data-differs": true }, badge("warning", "differs"))]),
+          cell("Revision", { class: "num" }, id(one.revision), !one.gone_since && one.revision < newest && h("span", { class: "tone-warn", key: "behind" }, " behind")),
+          cell("Digest", null, h("code", { title: one.digest }, one.digest.slice(0, 8)), !one.gone_since && one.digest !== digest && [" ", h("span", { key: "differs", "data-differs": true }, badge("warning", "differs"))]),
           cell("Refused", { class: "num" }, one.refused_total > 0 ? badge("refused", count(one.refused_total)) : "0"),
           cell("Connections", { class: "num" }, count(one.active)),
           cell("Version", null, one.version),
-          cell("Up for", null, since(one.started, ctx.clock)),
+          cell("Up for", null, one.gone_since ? "" : since(one.started, ctx.clock)),
           cell("Last written", null, ago(one.updated, ctx.clock)),
         ),
     }),

@@ -25,6 +25,7 @@ const STATES = {
   info: ["calm", "ring"],
   polling: ["info", "ring"],
   lost: ["bad", "cross"],
+  gone: ["bad", "cross"],
   paused: ["info", "bars"],
 };
 

@@ -53,10 +53,13 @@ pub(super) struct Overview {
     rejected_total: u64,
     unrouted_total: u64,
     access_log_dropped_total: u64,
+    /// Upstreams whose check waits for a place, for longer than its interval and its timeout.
+    checks_late: usize,
     #[serde(flatten)]
     conditions: Conditions,
     certificates: Certificates,
     listeners: usize,
+    nodes: super::nodes::Counts,
     refused: usize,
     warnings: usize,
     left_out: usize,
@@ -125,6 +128,7 @@ pub(super) async fn overview(
 
 impl Seen {
     pub(super) fn by(views: &Views, access: &Access, with_history: bool) -> Self {
+        views.nodes.look();
         let history = || views.sampler.samples().hour.view(NODE_STEP, true);
         Self {
             overview: views.glance.look(views),
@@ -189,9 +193,11 @@ impl Overview {
             rejected_total: shared.rejected(),
             unrouted_total: shared.unrouted(),
             access_log_dropped_total: shared.access_log_dropped(),
+            checks_late: shared.checks_late(),
             conditions,
             certificates: of_certificates,
             listeners: shared.listening().len(),
+            nodes: views.nodes.counts(),
             refused: status.refused_total,
             warnings: status.warnings_total,
             left_out: views.stores.problems().len(),

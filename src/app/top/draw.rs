@@ -1,329 +1,303 @@
-//! A look as a screen of text.
+//! A look as a screen of text, or as text without a screen.
+
+use std::time::Instant;
 
 use ratatui::Frame;
-use ratatui::layout::{Constraint, Layout, Rect};
+use ratatui::layout::{Constraint, Layout};
 use ratatui::style::{Color, Modifier, Style};
 use ratatui::text::{Line, Span};
-use ratatui::widgets::{Paragraph, Row, Sparkline, Table, TableState};
+use ratatui::widgets::{Paragraph, Sparkline, TableState};
 
-use super::look::{self, Look, Overview};
-use super::state::{Sort, State};
+use super::look::{Look, Overview, Refusal};
+use super::state::State;
+use super::tables::{alarm, services, upstreams};
+use super::words::{age, bytes, duration, figure, ms, one_line, width, wrapped};
+use crate::diag::Diagnostic;
 
-/// Refusals and stores in trouble that are told one by one.
-const PROBLEMS: usize = 6;
+/// Of the screen, for one refusal.
+const LINES_OF_ONE: usize = 3;
 
-const KEYS: &str = "q quit  / search  n name  s state  r requests  e errors  p p99  i in flight  \
-    Enter upstreams  Esc back  PgUp PgDn page  Space pause";
+/// Less than this is too little of a list to put a chart above it.
+const LEAST_OF_LIST: usize = 12;
 
-/// Draws all of it. `has_keys`: somebody can press them.
-pub(super) fn screen(frame: &mut Frame<'_>, state: &State, has_keys: bool) {
+const CHART: usize = 3;
+
+/// What keys do, in the order shown; where there is no room for all, those with the highest number go first.
+const KEYS: &[(&str, u8)] = &[
+    ("q quit", 0),
+    ("/ search", 1),
+    ("Enter upstreams", 3),
+    ("Esc back", 2),
+    ("Space pause", 4),
+    ("PgUp PgDn page", 6),
+    ("n s r e p i sort", 5),
+];
+
+/// Where there is room for it in place of the last.
+const SORTS: &str = "sort: n name  s state  r requests  e errors  p p99  i in flight";
+
+/// Draws all of it in a terminal.
+pub(super) fn screen(frame: &mut Frame<'_>, state: &State) {
+    let area = frame.area();
+    let room = usize::from(area.width);
+    let lost = lost(state);
     let Some(look) = &state.look else {
-        let text = match &state.trouble {
-            Some(trouble) => format!("cannot be asked, trying on: {trouble}"),
+        let text = match &lost {
+            Some(lost) => format!("cannot be asked, trying on: {lost}"),
             None => "asking".to_owned(),
         };
-        return frame.render_widget(Paragraph::new(text), frame.area());
+        let lines = wrapped(&text, room, usize::from(area.height));
+        let lines: Vec<_> = lines.into_iter().map(Line::from).collect();
+        return frame.render_widget(Paragraph::new(lines), area);
     };
-    let problems = problems(look, state);
-    let told = u16::try_from(problems.len()).unwrap_or(u16::MAX);
-    let chart = if has_keys { 3 } else { 0 };
-    let [head, spark, told, list, foot] = Layout::vertical([
-        Constraint::Length(3),
-        Constraint::Length(chart),
-        Constraint::Length(told),
+    let head = flow(overview(&look.overview, state), room);
+    let height = usize::from(area.height);
+    let problems = problems(look, room, height / 2);
+    let lost = lost.map(|lost| wrapped(&lost, room, LINES_OF_ONE));
+    let lost = lost.unwrap_or_default();
+    let taken = head.len() + lost.len() + problems.len() + 1;
+    let chart = match height.saturating_sub(taken + CHART) >= LEAST_OF_LIST {
+        true => CHART,
+        false => 0,
+    };
+    let lines = |n: usize| Constraint::Length(u16::try_from(n).unwrap_or(u16::MAX));
+    let [top, head_at, spark_at, problems_at, list, foot] = Layout::vertical([
+        lines(lost.len()),
+        lines(head.len()),
+        lines(chart),
+        lines(problems.len()),
         Constraint::Min(3),
-        Constraint::Length(1),
+        lines(1),
     ])
-    .areas(frame.area());
-    frame.render_widget(Paragraph::new(overview(&look.overview, state)), head);
+    .areas(area);
+    frame.render_widget(Paragraph::new(head), head_at);
     if let Some(history) = &look.overview.history {
         let points: Vec<u64> = history.requests_per_s.iter().map(|r| *r as u64).collect();
-        let first = points.len().saturating_sub(usize::from(spark.width));
+        let first = points.len().saturating_sub(usize::from(spark_at.width));
         let spark_line = Sparkline::default().style(Style::new().fg(Color::Cyan));
-        frame.render_widget(spark_line.data(&points[first..]), spark);
+        frame.render_widget(spark_line.data(&points[first..]), spark_at);
     }
-    frame.render_widget(Paragraph::new(problems), told);
+    frame.render_widget(Paragraph::new(problems), problems_at);
     match &look.opened {
-        Some(opened) => upstreams(frame, list, opened),
-        None => services(frame, list, look, state, has_keys),
+        Some(opened) => {
+            let table = upstreams(opened, &look.overview.now).table(room);
+            frame.render_widget(table, list);
+        }
+        None => {
+            let table = services(&look.services, state).table(room);
+            let mut selected = TableState::new().with_selected(state.selected);
+            frame.render_stateful_widget(table, list, &mut selected);
+        }
     }
-    if has_keys {
-        let text = match state.is_typing {
-            true => format!("search: {}_", state.search),
-            false => KEYS.to_owned(),
-        };
-        let faint = Style::new().add_modifier(Modifier::DIM);
-        frame.render_widget(Paragraph::new(text).style(faint), foot);
+    if !lost.is_empty() {
+        // What is below is from before.
+        let dim = Style::new().remove_modifier(Modifier::BOLD);
+        frame
+            .buffer_mut()
+            .set_style(area, dim.add_modifier(Modifier::DIM));
+        let lines: Vec<_> = lost
+            .into_iter()
+            .map(|line| Line::styled(line, alarm(true).remove_modifier(Modifier::DIM)))
+            .collect();
+        frame.render_widget(Paragraph::new(lines), top);
     }
+    let text = match state.is_typing {
+        true => format!("search: {}_", state.search),
+        false => keys(room),
+    };
+    let faint = Style::new().add_modifier(Modifier::DIM);
+    frame.render_widget(Paragraph::new(text).style(faint), foot);
 }
 
-fn overview(overview: &Overview, state: &State) -> Vec<Line<'static>> {
-    let own = overview;
+/// All of it, whatever its width.
+pub(super) fn text(state: &State) -> String {
+    let Some(look) = &state.look else {
+        return String::new();
+    };
+    let mut lines = flow(overview(&look.overview, state), usize::MAX);
+    lines.extend(problems(look, usize::MAX, usize::MAX));
+    let mut text = String::new();
+    for line in lines {
+        text += line.to_string().trim_end();
+        text.push('\n');
+    }
+    text + "\n" + &services(&look.services, state).text()
+}
+
+/// Whether nobody has answered for a while, and why.
+fn lost(state: &State) -> Option<String> {
+    let lost = state.lost.as_ref()?;
+    let seconds = Instant::now().duration_since(lost.since).as_secs();
+    Some(format!("lost for {seconds} s: {}", lost.reason))
+}
+
+/// Pieces that stay whole, by line: each begins one of its own.
+fn overview(own: &Overview, state: &State) -> Vec<Vec<Span<'static>>> {
     let bold = Style::new().add_modifier(Modifier::BOLD);
-    let paused = if state.is_paused { "  PAUSED" } else { "" };
+    let mut node = vec![Span::styled(one_line(&own.node), bold)];
+    if state.is_paused {
+        node.push(Span::styled(
+            "PAUSED",
+            Style::new().add_modifier(Modifier::REVERSED),
+        ));
+    }
+    let plain = |text: String| Span::raw(one_line(&text));
+    node.extend([
+        plain(format!("pointsman {}", own.version)),
+        plain(own.phase.clone()),
+        plain(format!("up {}", duration(own.uptime_s))),
+        plain(format!("generation {}", own.generation)),
+        plain(format!("revision {}", own.revision)),
+    ]);
+    let rates = vec![
+        plain(format!("requests {}/s", figure(own.requests_per_s))),
+        plain(format!("errors {}/s", figure(own.errors_per_s))),
+        plain(format!("p50 {}", ms(own.p50_ms))),
+        plain(format!("p99 {}", ms(own.p99_ms))),
+        plain(format!("connections {}", own.connections)),
+        plain(format!("in {}/s", bytes(own.bytes_in_per_s))),
+        plain(format!("out {}/s", bytes(own.bytes_out_per_s))),
+    ];
     let (services, upstreams) = (&own.services, &own.upstreams);
-    vec![
-        Line::from(vec![
-            Span::styled(own.node.clone(), bold),
-            Span::raw(format!(
-                "  pointsman {}  {}  up {}  generation {}  revision {}{paused}",
-                own.version,
-                own.phase,
-                duration(own.uptime_s),
-                own.generation,
-                own.revision
-            )),
-        ]),
-        Line::from(format!(
-            "requests {}/s  errors {}/s  p50 {}  p99 {}  connections {}  in {}/s  out {}/s",
-            figure(own.requests_per_s),
-            figure(own.errors_per_s),
-            ms(own.p50_ms),
-            ms(own.p99_ms),
-            own.connections,
-            bytes(own.bytes_in_per_s),
-            bytes(own.bytes_out_per_s)
+    let mut of_services = format!(
+        "services {} up {} degraded {} down {}",
+        services.total, services.up, services.degraded, services.down
+    );
+    if services.drained > 0 {
+        of_services += &format!(" drained {}", services.drained);
+    }
+    let mut counts = vec![
+        plain(of_services),
+        plain(format!(
+            "upstreams {} up {} down {}",
+            upstreams.total, upstreams.up, upstreams.down
         )),
-        Line::from(vec![
-            Span::raw(format!(
-                "services {} up {} degraded {} down {}  upstreams {} up {} down {}  ",
-                services.total,
-                services.up,
-                services.degraded,
-                services.down,
-                upstreams.total,
-                upstreams.up,
-                upstreams.down
-            )),
-            Span::styled(format!("refused {}", own.refused), alarm(own.refused > 0)),
-            Span::raw(format!("  warnings {}", own.warnings)),
-        ]),
-    ]
+        Span::styled(format!("refused {}", own.refused), alarm(own.refused > 0)),
+        plain(format!("warnings {}", own.warnings)),
+    ];
+    if own.checks_late > 0 {
+        let text = format!("checks late {}", own.checks_late);
+        counts.push(Span::styled(text, alarm(true)));
+    }
+    if own.nodes.gone > 0 {
+        let text = format!("nodes {} gone {}", own.nodes.total, own.nodes.gone);
+        counts.push(Span::styled(text, alarm(true)));
+    }
+    vec![node, rates, counts]
 }
 
-fn problems(look: &Look, state: &State) -> Vec<Line<'static>> {
-    let mut lines = Vec::new();
-    if let Some(trouble) = &state.trouble {
-        lines.push(Line::styled(format!("not live: {trouble}"), alarm(true)));
-    }
-    for store in look.overview.stores.iter().filter(|store| !store.connected) {
-        let why = store.last_error.as_deref().unwrap_or("not connected");
-        let text = format!("store {} since {}: {why}", store.store, store.since);
-        lines.push(Line::styled(text, alarm(true)));
-    }
-    for refusal in &look.refused {
-        let first = refusal.diagnostics.first();
-        let why = first.map(ToString::to_string).unwrap_or_default();
-        let text = format!("refused {}: {}", refusal.unit, one_line(&why));
-        lines.push(Line::styled(text, alarm(true)));
-    }
-    if lines.len() > PROBLEMS {
-        let more = lines.len() - PROBLEMS;
-        lines.truncate(PROBLEMS);
-        lines.push(Line::from(format!("and {more} more: see /v1/refused")));
+/// As many lines as it takes.
+fn flow(groups: Vec<Vec<Span<'static>>>, room: usize) -> Vec<Line<'static>> {
+    let mut lines: Vec<Line<'static>> = Vec::new();
+    for group in groups {
+        let mut line = Line::default();
+        for piece in group {
+            if line.width() > 0 {
+                if line.width() + 2 + piece.width() > room {
+                    lines.push(std::mem::take(&mut line));
+                } else {
+                    line.push_span("  ");
+                }
+            }
+            line.push_span(piece);
+        }
+        lines.push(line);
     }
     lines
 }
 
-fn services(frame: &mut Frame<'_>, area: Rect, look: &Look, state: &State, has_keys: bool) {
-    let page = &look.services;
-    let heads = [
-        ("SERVICE", Some(Sort::Name)),
-        ("STATE", Some(Sort::State)),
-        ("UP", None),
-        ("REQ/S", Some(Sort::Requests)),
-        ("ERR", Some(Sort::Errors)),
-        ("P50", None),
-        ("P99", Some(Sort::P99)),
-        ("IN FLIGHT", Some(Sort::InFlight)),
-        ("QUEUED", None),
-        ("LEADS HERE", None),
-    ];
-    let heads = heads.map(|(head, sort)| match sort == Some(state.sort) {
-        true => format!("{head}*"),
-        false => head.to_owned(),
-    });
-    let rows = page.rows.iter().map(|row| {
-        let leads = match row.port {
-            Some(port) => format!(":{port}"),
-            None => row.hosts.join(" "),
-        };
-        let condition = match row.refused {
-            true => format!("{} refused", row.state),
-            false => row.state.clone(),
-        };
-        let cells = [
-            row.name.clone(),
-            condition,
-            format!("{}/{}", row.upstreams_up, row.upstreams_total),
-            figure(row.requests_per_s),
-            share(row.error_share),
-            ms(row.p50_ms),
-            ms(row.p99_ms),
-            row.in_flight.to_string(),
-            row.queued.to_string(),
-            leads,
-        ];
-        Row::new(cells).style(of_state(&row.state, row.refused))
-    });
-    let widths = [
-        Constraint::Fill(3),
-        Constraint::Length(16),
-        Constraint::Length(9),
-        Constraint::Length(9),
-        Constraint::Length(7),
-        Constraint::Length(9),
-        Constraint::Length(9),
-        Constraint::Length(10),
-        Constraint::Length(7),
-        Constraint::Fill(3),
-    ];
-    let pages = page.matched.div_ceil(page.size.max(1)).max(1);
-    let title = format!(
-        "{} services{}, page {} of {pages}",
-        page.matched,
-        match state.search.trim() {
-            "" => String::new(),
-            word => format!(" with {word:?}"),
-        },
-        page.page
-    );
-    let table = table(rows.collect(), heads.to_vec(), &widths, title);
-    let selected = has_keys.then_some(state.selected);
-    frame.render_stateful_widget(table, area, &mut TableState::new().with_selected(selected));
+/// What needs somebody, in at most so many lines.
+fn problems(look: &Look, room: usize, most: usize) -> Vec<Line<'static>> {
+    let own = &look.overview;
+    let mut told: Vec<Vec<String>> = Vec::new();
+    let lines_of_one = match room {
+        usize::MAX => usize::MAX,
+        _ => LINES_OF_ONE,
+    };
+    for store in own.stores.iter().filter(|store| !store.connected) {
+        let why = store.last_error.as_deref().unwrap_or("not connected");
+        let age = age(&store.since, &own.now);
+        let since = age.map(|age| format!(" for {age}")).unwrap_or_default();
+        let text = format!("store {} is away{since}: {why}", store.store);
+        told.push(wrapped(&one_line(&text), room, lines_of_one));
+    }
+    let stores = told.len();
+    // Advice where there is room for all of it.
+    for with_advice in [true, false] {
+        told.truncate(stores);
+        let refused = look.refused.iter();
+        let texts = refused.flat_map(|refusal| refusal_lines(refusal, room, with_advice));
+        told.extend(texts.map(|text| wrapped(&text, room, lines_of_one)));
+        let is_whole = told.iter().flatten().count() <= most;
+        let is_uncut = told.iter().flatten().all(|line| !line.ends_with('…'));
+        if is_whole && is_uncut {
+            break;
+        }
+    }
+    let others = own.refused.saturating_sub(look.refused.len());
+    let all = told.len() + others;
+    let mut lines: Vec<Line<'static>> = Vec::new();
+    let mut shown = 0;
+    let whole: usize = told.iter().map(Vec::len).sum();
+    let room_for_more = usize::from(whole > most || others > 0);
+    for one in told {
+        if lines.len() + one.len() + room_for_more > most {
+            break;
+        }
+        shown += 1;
+        lines.extend(one.into_iter().map(|line| Line::styled(line, alarm(true))));
+    }
+    if shown < all && lines.len() < most {
+        let more = all - shown;
+        lines.push(Line::from(format!(
+            "and {more} more: `pointsman status` lists them"
+        )));
+    }
+    lines
 }
 
-fn upstreams(frame: &mut Frame<'_>, area: Rect, opened: &look::Opened) {
-    let heads = [
-        "UPSTREAM",
-        "ADDRESS",
-        "STATE",
-        "WEIGHT",
-        "REQ/S",
-        "ERR",
-        "P50",
-        "P99",
-        "IN FLIGHT",
-        "SINCE",
-        "LAST CHECK",
-    ];
-    let rows = opened.upstreams.iter().map(|upstream| {
-        let cells = [
-            upstream.name.clone(),
-            upstream.address.clone(),
-            upstream.state.clone(),
-            upstream.weight.to_string(),
-            figure(upstream.requests_per_s),
-            share(upstream.error_share),
-            ms(upstream.p50_ms),
-            ms(upstream.p99_ms),
-            upstream.in_flight.to_string(),
-            upstream.since.clone().unwrap_or_default(),
-            one_line(&upstream.last_check),
-        ];
-        Row::new(cells).style(of_state(&upstream.state, false))
-    });
-    let widths = [
-        Constraint::Fill(2),
-        Constraint::Length(21),
-        Constraint::Length(9),
-        Constraint::Length(6),
-        Constraint::Length(9),
-        Constraint::Length(7),
-        Constraint::Length(9),
-        Constraint::Length(9),
-        Constraint::Length(9),
-        Constraint::Length(24),
-        Constraint::Fill(3),
-    ];
-    let heads = heads.map(str::to_owned).to_vec();
-    let title = format!("upstreams of {}", opened.name);
-    frame.render_widget(table(rows.collect(), heads, &widths, title), area);
-}
-
-fn table<'a>(
-    rows: Vec<Row<'a>>,
-    heads: Vec<String>,
-    widths: &[Constraint],
-    title: String,
-) -> Table<'a> {
-    let bold = Style::new().add_modifier(Modifier::BOLD);
-    let reversed = Style::new().add_modifier(Modifier::REVERSED);
-    let block = ratatui::widgets::Block::new().title(title);
-    Table::new(rows, widths.to_vec())
-        .header(Row::new(heads).style(bold))
-        .row_highlight_style(reversed)
-        .block(block)
-}
-
-/// Words say it too: nobody has to see colours.
-fn of_state(state: &str, is_refused: bool) -> Style {
-    match state {
-        _ if is_refused => alarm(true),
-        "down" => alarm(true),
-        "degraded" | "starting" | "drained" => Style::new().fg(Color::Yellow),
-        _ => Style::new(),
+/// One line each where nothing is cut, and else the first problem alone.
+fn refusal_lines(refusal: &Refusal, room: usize, with_advice: bool) -> Vec<String> {
+    let line = |diagnostic: &Diagnostic| {
+        let mut text = refusal.unit.clone();
+        if let Some(key) = &diagnostic.key {
+            text += &format!(": {key}");
+        }
+        text += &format!(": {}", diagnostic.message);
+        if let Some(help) = diagnostic.help.as_ref().filter(|_| with_advice) {
+            text += &format!("; {help}");
+        }
+        one_line(&text)
+    };
+    let all = &refusal.diagnostics;
+    match room {
+        _ if all.is_empty() => vec![one_line(&format!("{}: refused", refusal.unit))],
+        usize::MAX => all.iter().map(line).collect(),
+        _ => {
+            let first = all.iter().find(|diagnostic| diagnostic.is_error());
+            first.or(all.first()).map(line).into_iter().collect()
+        }
     }
 }
 
-fn alarm(is_one: bool) -> Style {
-    match is_one {
-        true => Style::new().fg(Color::Red).add_modifier(Modifier::BOLD),
-        false => Style::new(),
+fn keys(room: usize) -> String {
+    let joined = |shown: &[(&'static str, u8)]| -> String {
+        let words: Vec<_> = shown.iter().map(|(word, _)| *word).collect();
+        words.join("  ")
+    };
+    let mut shown = KEYS.to_vec();
+    let mut long = shown.clone();
+    if let Some(last) = long.last_mut() {
+        last.0 = SORTS;
     }
-}
-
-/// What keys and checks say goes to a terminal: without what would steer it.
-fn one_line(text: &str) -> String {
-    text.chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .collect()
-}
-
-fn figure(value: f64) -> String {
-    match value {
-        v if v >= 1e6 => format!("{:.1}M", v / 1e6),
-        v if v >= 1e4 => format!("{:.1}k", v / 1e3),
-        v if v >= 100.0 => format!("{v:.0}"),
-        v if v > 0.0 => format!("{v:.1}"),
-        _ => "0".to_owned(),
+    if width(&joined(&long)) <= room {
+        return joined(&long);
     }
-}
-
-fn bytes(value: f64) -> String {
-    match value {
-        v if v >= 1e9 => format!("{:.1} GB", v / 1e9),
-        v if v >= 1e6 => format!("{:.1} MB", v / 1e6),
-        v if v >= 1e3 => format!("{:.1} kB", v / 1e3),
-        v => format!("{v:.0} B"),
+    while width(&joined(&shown)) > room && shown.len() > 1 {
+        let most = shown.iter().map(|(_, spare)| *spare).max();
+        shown.retain(|(_, spare)| Some(*spare) != most);
     }
-}
-
-fn share(value: f64) -> String {
-    match value {
-        v if v <= 0.0 => "0".to_owned(),
-        v if v < 0.001 => "<0.1%".to_owned(),
-        v => format!("{:.1}%", v * 100.0),
-    }
-}
-
-fn ms(value: Option<f64>) -> String {
-    match value {
-        None => "-".to_owned(),
-        Some(v) if v >= 1000.0 => format!("{:.1} s", v / 1000.0),
-        Some(v) if v >= 10.0 => format!("{v:.0} ms"),
-        Some(v) => format!("{v:.1} ms"),
-    }
-}
-
-fn duration(seconds: u64) -> String {
-    let (days, hours, minutes) = (seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60);
-    match (days, hours, minutes) {
-        (0, 0, 0) => format!("{seconds} s"),
-        (0, 0, minutes) => format!("{minutes} min"),
-        (0, hours, minutes) => format!("{hours} h {minutes} min"),
-        (days, hours, _) => format!("{days} d {hours} h"),
-    }
+    joined(&shown)
 }
 
 #[cfg(test)]
@@ -331,20 +305,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn figures_are_short_and_what_comes_from_keys_steers_no_terminal() {
-        assert_eq!(
-            [0.0, 0.25, 12.0, 123.4, 12_345.0, 2e6].map(figure),
-            ["0", "0.2", "12.0", "123", "12.3k", "2.0M"]
-        );
-        assert_eq!([0.0, 0.0001, 0.5].map(share), ["0", "<0.1%", "50.0%"]);
-        assert_eq!(
-            [Some(0.25), Some(42.4), Some(1500.0), None].map(ms),
-            ["0.2 ms", "42 ms", "1.5 s", "-"]
-        );
-        assert_eq!(
-            [5, 65, 3700, 90_000].map(duration),
-            ["5 s", "1 min", "1 h 1 min", "1 d 1 h"]
-        );
-        assert_eq!(one_line("a\x1b[2Jb\nc"), "a [2Jb c");
+    fn key_help_fits() {
+        for room in 6..200 {
+            let keys = keys(room);
+            assert!(width(&keys) <= room && keys.starts_with("q quit"), "{keys}");
+        }
+        assert!(keys(80).contains("Space pause"), "{}", keys(80));
+        assert!(keys(160).ends_with("i in flight"), "{}", keys(160));
     }
 }

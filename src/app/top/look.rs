@@ -1,12 +1,18 @@
 //! One look at a node: the parts of its answers that are shown.
 
+use std::collections::HashSet;
+
+use anyhow::Context as _;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use super::state::State;
+use super::state::Wish;
 
 /// Rows of a page that others may ask for.
 const MOST_ROWS: u16 = 500;
+
+/// More than anybody has.
+const MOST_PAGES: usize = 200;
 
 pub(super) struct Look {
     pub(super) overview: Overview,
@@ -20,6 +26,8 @@ pub(super) struct Overview {
     pub(super) node: String,
     pub(super) version: String,
     pub(super) phase: String,
+    /// By its clock.
+    pub(super) now: String,
     pub(super) uptime_s: u64,
     pub(super) generation: u64,
     pub(super) revision: u64,
@@ -34,6 +42,10 @@ pub(super) struct Overview {
     pub(super) upstreams: UpstreamCounts,
     pub(super) refused: usize,
     pub(super) warnings: usize,
+    #[serde(default)]
+    pub(super) checks_late: usize,
+    #[serde(default)]
+    pub(super) nodes: NodeCounts,
     pub(super) stores: Vec<Store>,
     pub(super) history: Option<History>,
 }
@@ -44,6 +56,8 @@ pub(super) struct ServiceCounts {
     pub(super) up: usize,
     pub(super) degraded: usize,
     pub(super) down: usize,
+    #[serde(default)]
+    pub(super) drained: usize,
 }
 
 #[derive(Debug, Deserialize)]
@@ -51,6 +65,12 @@ pub(super) struct UpstreamCounts {
     pub(super) total: usize,
     pub(super) up: usize,
     pub(super) down: usize,
+}
+
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct NodeCounts {
+    pub(super) total: usize,
+    pub(super) gone: usize,
 }
 
 #[derive(Debug, Deserialize)]
@@ -81,7 +101,9 @@ pub(super) struct Row {
     pub(super) mode: String,
     pub(super) state: String,
     pub(super) refused: bool,
+    /// The first of them.
     pub(super) hosts: Vec<String>,
+    pub(super) hosts_total: usize,
     pub(super) port: Option<u16>,
     pub(super) upstreams_up: usize,
     pub(super) upstreams_total: usize,
@@ -126,25 +148,18 @@ pub(super) struct Refusal {
 }
 
 impl Look {
-    /// Asks by `get` for what `state` wants to see.
+    /// Asks by `get` for what somebody wants to see.
     pub(super) async fn read(
-        state: &State,
+        wish: &Wish,
         rows: u16,
         get: impl AsyncFn(&str) -> anyhow::Result<Vec<u8>>,
     ) -> anyhow::Result<Self> {
         let overview: Overview = read(&get, "/v1/overview?history=1").await?;
-        let services = format!(
-            "/v1/running/services?sort={}&page={}&size={}&q={}",
-            state.sort.word(),
-            state.page.max(1),
-            rows.clamp(1, MOST_ROWS),
-            escaped(&state.search)
-        );
         let refused = match overview.refused {
             0 => Vec::new(),
             _ => read::<Refused>(&get, "/v1/refused").await?.refused,
         };
-        let opened = match &state.opened {
+        let opened = match &wish.opened {
             None => None,
             Some((mode, name)) => {
                 let path = format!("/v1/running/services/{mode}/{}", escaped(name));
@@ -153,7 +168,7 @@ impl Look {
             }
         };
         Ok(Self {
-            services: read(&get, &services).await?,
+            services: read(&get, &page(wish, rows)).await?,
             overview,
             refused,
             opened,
@@ -161,12 +176,54 @@ impl Look {
     }
 }
 
+impl Services {
+    /// All that matched, page by page, as far as they can be had.
+    pub(super) async fn whole(
+        wish: &Wish,
+        get: impl AsyncFn(&str) -> anyhow::Result<Vec<u8>>,
+    ) -> anyhow::Result<Self> {
+        let mut wish = wish.clone();
+        wish.page = 1;
+        let mut all: Self = read(&get, &page(&wish, MOST_ROWS)).await?;
+        let mut seen: HashSet<_> = all.rows.iter().map(Row::key).collect();
+        while all.rows.len() < all.matched && wish.page < MOST_PAGES {
+            wish.page += 1;
+            let next: Self = read(&get, &page(&wish, MOST_ROWS)).await?;
+            if next.page != wish.page || next.rows.is_empty() {
+                break;
+            }
+            // In the order of a moment ago it may have been on the page before.
+            let rows = next.rows.into_iter();
+            all.rows.extend(rows.filter(|row| seen.insert(row.key())));
+        }
+        // What is here is one page.
+        all.size = all.matched.max(1);
+        Ok(all)
+    }
+}
+
+impl Row {
+    fn key(&self) -> (String, String) {
+        (self.mode.clone(), self.name.clone())
+    }
+}
+
+fn page(wish: &Wish, rows: u16) -> String {
+    format!(
+        "/v1/running/services?sort={}&page={}&size={}&q={}",
+        wish.sort.word(),
+        wish.page.max(1),
+        rows.clamp(1, MOST_ROWS),
+        escaped(&wish.search)
+    )
+}
+
 async fn read<T: DeserializeOwned>(
     get: &impl AsyncFn(&str) -> anyhow::Result<Vec<u8>>,
     path: &str,
 ) -> anyhow::Result<T> {
     let body = get(path).await?;
-    Ok(serde_json::from_slice(&body)?)
+    serde_json::from_slice(&body).with_context(|| format!("GET {path}: not what a node answers"))
 }
 
 /// A word as a part of a path or of a query.

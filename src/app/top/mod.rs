@@ -4,17 +4,20 @@
 //! plain text.
 
 mod draw;
+mod grid;
 mod look;
 mod state;
+mod tables;
+mod words;
 
 use std::io::IsTerminal as _;
+use std::pin::Pin;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Args;
-use ratatui::Terminal;
-use ratatui::backend::TestBackend;
 use ratatui::crossterm::event::{self, Event, KeyCode, KeyEventKind, KeyModifiers};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
@@ -22,8 +25,9 @@ use crate::app::ask::{At, NodeArgs};
 use crate::app::cli::{STATS, duration};
 use crate::app::look::{block_on, print};
 
-use look::Look;
-use state::{Sort, State};
+use look::{Look, Services};
+use state::{Sort, State, Wish};
+use words::one_line;
 
 /// For one look.
 const LIMIT: Duration = Duration::from_secs(5);
@@ -31,22 +35,22 @@ const LIMIT: Duration = Duration::from_secs(5);
 /// Of one answer.
 const MOST: u64 = 16 * 1024 * 1024;
 
-/// Where nobody says how large the paper is.
-const PAPER: (u16, u16) = (132, 60);
+/// Of the time between two looks.
+const LEAST: Duration = Duration::from_millis(200);
 
 #[derive(Debug, Args)]
 pub struct TopArgs {
     /// Print one look as plain text, and end
-    #[arg(long)]
+    #[arg(long, env = "LB_ONCE")]
     pub once: bool,
-    /// Time between two looks
-    #[arg(long, value_name = "DURATION", default_value = "2s", value_parser = duration)]
+    /// Time between two looks, at least 200ms
+    #[arg(long, env = "LB_INTERVAL", value_name = "DURATION", default_value = "2s", value_parser = between_looks)]
     pub interval: Duration,
     /// What the services are sorted by
-    #[arg(long, value_enum, default_value_t = Sort::Requests)]
+    #[arg(long, env = "LB_SORT", value_enum, default_value_t = Sort::Requests)]
     pub sort: Sort,
     /// Only services with this in a name, a host or an address
-    #[arg(long, value_name = "TEXT", default_value = "")]
+    #[arg(long, env = "LB_SEARCH", value_name = "TEXT", default_value = "")]
     pub search: String,
     #[command(flatten)]
     pub node: NodeArgs,
@@ -54,7 +58,6 @@ pub struct TopArgs {
 
 pub(super) fn top(args: TopArgs) -> anyhow::Result<ExitCode> {
     let at = args.node.stats.clone().unwrap_or_else(|| At::from(STATS));
-    let every = args.interval.max(Duration::from_millis(200));
     let state = State::new(args.sort, args.search.clone());
     let reader = Reader {
         node: args.node,
@@ -63,9 +66,19 @@ pub(super) fn top(args: TopArgs) -> anyhow::Result<ExitCode> {
     block_on(async {
         match args.once || !std::io::stdout().is_terminal() {
             true => once(&reader, state).await,
-            false => live(&reader, state, every).await,
+            false => live(&reader, state, args.interval).await,
         }
     })?
+}
+
+fn between_looks(text: &str) -> Result<Duration, String> {
+    let time = duration(text)?;
+    match time >= LEAST {
+        true => Ok(time),
+        false => Err(format!(
+            "{LEAST:?} is the least: a look costs the node something"
+        )),
+    }
 }
 
 struct Reader {
@@ -74,55 +87,58 @@ struct Reader {
 }
 
 impl Reader {
-    async fn look(&self, state: &State, rows: u16) -> anyhow::Result<Look> {
-        let look = Look::read(state, rows, async |path: &str| {
-            let answer = self.node.get(&self.at, path, MOST).await?;
-            anyhow::ensure!(
-                answer.status == 200,
-                "GET {path} is answered {}: {}",
-                answer.status,
-                String::from_utf8_lossy(&answer.body).trim()
-            );
-            Ok(answer.body)
-        });
-        match timeout(LIMIT, look).await {
+    async fn look(&self, wish: Wish, rows: u16) -> anyhow::Result<Look> {
+        let get = async |path: &str| self.get(path).await;
+        match timeout(LIMIT, Look::read(&wish, rows, get)).await {
             Ok(look) => look,
             Err(_) => anyhow::bail!("no answer within {LIMIT:?}"),
         }
     }
+
+    /// A look with all services.
+    async fn whole(&self, wish: &Wish) -> anyhow::Result<Look> {
+        let mut look = self.look(wish.clone(), 1).await?;
+        let get = async |path: &str| match timeout(LIMIT, self.get(path)).await {
+            Ok(answer) => answer,
+            Err(_) => anyhow::bail!("no answer within {LIMIT:?}"),
+        };
+        look.services = Services::whole(wish, get).await?;
+        Ok(look)
+    }
+
+    async fn get(&self, path: &str) -> anyhow::Result<Vec<u8>> {
+        let answer = self.node.get(&self.at, path, MOST).await?;
+        anyhow::ensure!(
+            answer.status == 200,
+            "GET {path} is answered {}: {}",
+            answer.status,
+            answer.said()
+        );
+        Ok(answer.body)
+    }
 }
 
 async fn once(reader: &Reader, mut state: State) -> anyhow::Result<ExitCode> {
-    let (width, height) = PAPER;
-    match reader.look(&state, height).await {
+    match reader.whole(&state.wish()).await {
         Ok(look) => state.take(Ok(look)),
         Err(error) => {
-            eprintln!("pointsman: {}: {error:#}", reader.at);
+            let why = one_line(&format!("{error:#}"));
+            eprintln!("pointsman: {}: {why}", reader.at);
             return Ok(ExitCode::FAILURE);
         }
     }
-    let mut paper = Terminal::new(TestBackend::new(width, height))?;
-    paper.draw(|frame| draw::screen(frame, &state, false))?;
-    let buffer = paper.backend().buffer();
-    let mut lines: Vec<String> = buffer
-        .content
-        .chunks(usize::from(width))
-        .map(|cells| cells.iter().map(|cell| cell.symbol()).collect::<String>())
-        .map(|line| line.trim_end().to_owned())
-        .collect();
-    while lines.last().is_some_and(String::is_empty) {
-        lines.pop();
-    }
-    print(&(lines.join("\n") + "\n"))?;
+    print(&draw::text(&state))?;
     Ok(ExitCode::SUCCESS)
 }
 
 async fn live(reader: &Reader, mut state: State, every: Duration) -> anyhow::Result<ExitCode> {
+    let mut signals = Signals::new()?;
     // Restores the terminal also if we panic.
     let mut terminal = ratatui::try_init()?;
-    let result = watch(&mut terminal, reader, &mut state, every).await;
-    ratatui::restore();
-    result.map(|()| ExitCode::SUCCESS)
+    let result = watch(&mut terminal, reader, &mut state, every, &mut signals).await;
+    // After SIGHUP there may be none.
+    let _ = ratatui::try_restore();
+    result
 }
 
 async fn watch(
@@ -130,35 +146,84 @@ async fn watch(
     reader: &Reader,
     state: &mut State,
     every: Duration,
-) -> anyhow::Result<()> {
+    signals: &mut Signals,
+) -> anyhow::Result<ExitCode> {
     let mut keys = keys();
     let mut ticks = interval(every);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    // For how long somebody has been lost.
+    let mut seconds = interval(Duration::from_secs(1));
+    seconds.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    // Keys and signals do not wait for it.
+    let mut looking: Option<Looking<'_>> = None;
     loop {
-        terminal.draw(|frame| draw::screen(frame, state, true))?;
+        terminal.draw(|frame| draw::screen(frame, state))?;
         let rows = terminal.size()?.height;
         tokio::select! {
             _ = ticks.tick() => {
-                if !state.is_paused {
-                    state.take(reader.look(state, rows).await);
+                if looking.is_none() && !state.is_paused {
+                    looking = Some(Box::pin(reader.look(state.wish(), rows)));
                 }
             }
+            look = result(&mut looking) => {
+                looking = None;
+                state.take(look);
+            }
+            _ = seconds.tick(), if state.lost.is_some() => {}
+            code = signals.recv() => return Ok(code),
             key = keys.recv() => {
-                let Some(key) = key else { return Ok(()) };
+                let Some(key) = key else { return Ok(ExitCode::SUCCESS) };
                 match key {
                     // Drawn anew in its new size.
                     Event::Resize(..) => {}
                     Event::Key(key) if key.kind == KeyEventKind::Press => {
                         let is_end = key.code == KeyCode::Char('c')
                             && key.modifiers.contains(KeyModifiers::CONTROL);
+                        let before = state.wish();
                         if is_end || state.press(key.code) == state::Pressed::Leave {
-                            return Ok(());
+                            return Ok(ExitCode::SUCCESS);
                         }
-                        ticks.reset_immediately();
+                        if state.wish() != before {
+                            // Asked for, also while the rest holds still.
+                            looking = Some(Box::pin(reader.look(state.wish(), rows)));
+                        }
                     }
                     _ => {}
                 }
             }
+        }
+    }
+}
+
+type Looking<'a> = Pin<Box<dyn Future<Output = anyhow::Result<Look>> + 'a>>;
+
+/// Waits for ever where nobody looks.
+async fn result(looking: &mut Option<Looking<'_>>) -> anyhow::Result<Look> {
+    match looking {
+        Some(look) => look.await,
+        None => std::future::pending().await,
+    }
+}
+
+/// What else ends it: the terminal has to be given back first.
+struct Signals {
+    terminate: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    fn new() -> anyhow::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+
+    /// The exit code, as a shell tells of a signal.
+    async fn recv(&mut self) -> ExitCode {
+        tokio::select! {
+            _ = self.terminate.recv() => ExitCode::from(128 + 15),
+            _ = self.hangup.recv() => ExitCode::from(128 + 1),
         }
     }
 }

@@ -1,8 +1,11 @@
 //! What is looked at, and what keys do to that. Knows no terminal.
 
+use std::time::Instant;
+
 use ratatui::crossterm::event::KeyCode;
 
 use super::look::Look;
+use super::words::one_line;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Sort {
@@ -48,8 +51,25 @@ pub(super) struct State {
     /// Mode and name of the service whose upstreams are shown.
     pub(super) opened: Option<(String, String)>,
     pub(super) look: Option<Look>,
-    /// Why the newest look failed.
-    pub(super) trouble: Option<String>,
+    /// The newest look failed.
+    pub(super) lost: Option<Lost>,
+    /// When the last good one came, or when it began.
+    good: Instant,
+}
+
+/// What a node is asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Wish {
+    pub(super) sort: Sort,
+    pub(super) search: String,
+    pub(super) page: usize,
+    pub(super) opened: Option<(String, String)>,
+}
+
+pub(super) struct Lost {
+    /// The last good look.
+    pub(super) since: Instant,
+    pub(super) reason: String,
 }
 
 impl State {
@@ -63,7 +83,17 @@ impl State {
             selected: 0,
             opened: None,
             look: None,
-            trouble: None,
+            lost: None,
+            good: Instant::now(),
+        }
+    }
+
+    pub(super) fn wish(&self) -> Wish {
+        Wish {
+            sort: self.sort,
+            search: self.search.clone(),
+            page: self.page,
+            opened: self.opened.clone(),
         }
     }
 
@@ -79,9 +109,15 @@ impl State {
                     self.opened = None;
                 }
                 self.look = Some(look);
-                self.trouble = None;
+                (self.lost, self.good) = (None, Instant::now());
             }
-            Err(error) => self.trouble = Some(format!("{error:#}")),
+            Err(error) => {
+                self.lost = Some(Lost {
+                    since: self.good,
+                    // It may say what somebody answered.
+                    reason: one_line(&format!("{error:#}")),
+                });
+            }
         }
     }
 

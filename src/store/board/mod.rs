@@ -10,6 +10,8 @@
 mod dir;
 mod etcd;
 
+use std::collections::BTreeSet;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -141,6 +143,11 @@ impl StatusBoard {
         read_tree(&self.specs, &self.options, timeout).await
     }
 
+    /// Whether there is one at all.
+    pub fn is_somewhere(&self) -> bool {
+        !matches!(self.place, Place::Nowhere(_))
+    }
+
     /// Where the status is, for messages.
     pub fn place(&self) -> String {
         match &self.place {
@@ -172,10 +179,21 @@ fn parse(from: &str, text: &[u8]) -> Option<NodeStatus> {
         Ok(status) if !status.node.is_empty() => Some(status),
         Ok(_) => None,
         Err(error) => {
-            warn!(key = from, %error, "status of a node cannot be read");
+            // Whoever looks finds it each time.
+            if told_first(from) {
+                warn!(key = from, %error, "status of a node cannot be read");
+            }
             None
         }
     }
+}
+
+/// Whether nobody was told of this one before; of more than there is room for, nobody is.
+fn told_first(from: &str) -> bool {
+    const ROOM: usize = 100;
+    static TOLD: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+    let mut told = TOLD.lock().unwrap_or_else(PoisonError::into_inner);
+    told.len() < ROOM && told.insert(from.to_owned())
 }
 
 #[cfg(test)]
