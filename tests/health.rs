@@ -87,7 +87,7 @@ fn slow_upstreams_do_not_keep_quick_ones_from_being_checked() {
             } else if is_check && !well.load(Ordering::Relaxed) {
                 conn.send(b"HTTP/1.1 500 Ill\r\nContent-Length: 0\r\n\r\n");
             } else {
-                conn.send(&ok("quick"));
+                conn.send(ok("quick"));
             }
         }
     });
