@@ -9,33 +9,41 @@ const busy = new Set();
 export function keysOf(ctx, service, row) {
   const isDrained = row.state === "drained";
   const words = isDrained ? "Undrain" : "Drain";
-  const id = `${service.mode}/${service.name}/${row.name}`;
+  const id = `${service.mode}/${service.name}/${keyOf(row)}`;
   return h(
     "button",
     {
       type: "button",
       class: "key key-small",
-      disabled: busy.has(id),
-      "aria-label": `${words} ${row.name} of ${service.name}`,
+      // Not `disabled`: it would lose the focus, and the same button undrains afterwards.
+      "aria-disabled": busy.has(id) ? "true" : null,
+      "aria-label": `${words} ${row.name} of ${named(service)}`,
       "data-drain": row.name,
-      on: { click: () => decide(ctx, service, row, isDrained, id) },
+      on: { click: () => busy.has(id) || decide(ctx, service, row, isDrained, id) },
     },
     busy.has(id) ? "…" : words,
   );
 }
 
+/// The name in the keys: several addresses of one DNS name have it in common.
+const keyOf = (row) => row.key ?? row.name;
+
+const named = (service) => (service.mode === "tcp" ? `${service.name} (tcp)` : service.name);
+
 async function decide(ctx, service, row, isDrained, id) {
-  const target = `${row.name} (${row.address}) of ${service.name}`;
+  const isShared = keyOf(row) !== row.name;
+  const address = isShared ? `all addresses of ${row.host ?? keyOf(row)}` : row.address;
+  const target = `${keyOf(row)} (${address}) of ${named(service)}`;
   const others = service.upstreams_up - (row.state === "up" ? 1 : 0);
   const text = isDrained
     ? `${target} is given new requests again, on every node.`
     : `${target} is given nothing new, on every node; what it has under way it finishes.` +
       (others < 1 ? " No other upstream of this service is up." : "");
   const words = isDrained ? "Undrain" : "Drain";
-  if (!(await isConfirmed(`${words} ${row.name}?`, text, words))) return;
+  if (!(await isConfirmed(`${words} ${keyOf(row)}?`, text, words))) return;
   busy.add(id);
   ctx.render();
-  const path = `services/${encodeURIComponent(service.name)}/upstreams/${encodeURIComponent(row.name)}/drain?mode=${service.mode}`;
+  const path = `services/${encodeURIComponent(service.name)}/upstreams/${encodeURIComponent(keyOf(row))}/drain?mode=${service.mode}`;
   try {
     const done = await ask(path, { method: isDrained ? "DELETE" : "PUT", headers: { "X-Pointsman": "page" } });
     const at = `revision ${number(done.revision)}`;

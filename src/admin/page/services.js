@@ -4,7 +4,7 @@ import { chart } from "./chart.js";
 import { h } from "./dom.js";
 import { keysOf } from "./drain.js";
 import { bytes, count, id as number, latency, plural, rate, share, short } from "./format.js";
-import { ago, badge, cell, choice, clipped, diagnostic, head, missing, pager, panel, quiet, search, since, sorter, table } from "./parts.js";
+import { ago, badge, cell, choice, clipped, diagnostics, head, missing, pager, panel, quiet, revision, search, since, sorter, table, tcpMark } from "./parts.js";
 import { toggled } from "./place.js";
 
 const SIZE = 50;
@@ -13,6 +13,7 @@ const STATES = [
   ["up", "up"],
   ["degraded", "degraded"],
   ["down", "down"],
+  ["drained", "drained"],
   ["empty", "empty"],
   ["maintenance", "maintenance"],
   ["refused", "refused"],
@@ -120,9 +121,9 @@ function rows(ctx, row) {
             on: { click: () => go({ open: toggled(place.open, id) }, "replace") },
           },
           h("span", { class: "chevron", "aria-hidden": "true" }),
-          h("span", { class: "opener-name" }, row.name),
+          h("span", { class: "opener-name clamp" }, row.name),
         ),
-        row.mode === "tcp" && h("span", { class: "tag", key: "tcp" }, "tcp"),
+        tcpMark(row),
       ),
       cell("State", { class: "states" }, badge(row.state), " ", h("span", { class: "calm" }, since(row.since, clock)), row.refused && [" ", h("span", { key: "refused" }, badge("refused"))]),
       cell(
@@ -131,7 +132,7 @@ function rows(ctx, row) {
         row.hosts.length > 0 ? clipped(row.hosts[0], { title: row.hosts.join("\n") }) : row.port ? h("span", null, "port ", number(row.port)) : h("span", { class: "calm" }, "–"),
         more > 0 && h("span", { class: "calm", key: "more" }, ` +${count(more)}`),
       ),
-      cell("Upstreams", { class: "meter-cell" }, meter(row.upstreams_up, row.upstreams_total)),
+      cell("Upstreams", { class: "meter-cell" }, meter(row)),
       cell("Requests", { class: "num" }, rate(row.requests_per_s)),
       cell("Errors", { class: `num ${row.error_share > 0.01 ? "tone-bad" : ""}` }, share(row.error_share)),
       cell("p50", { class: "num wide-only" }, latency(row.p50_ms)),
@@ -147,13 +148,14 @@ function rows(ctx, row) {
   ];
 }
 
-function meter(up, total) {
+/// What is drained takes nothing new, and is not counted as up.
+function meter({ upstreams_up: up, upstreams_total: total, upstreams_drained: drained = 0 }) {
   if (total === 0) return h("span", { class: "calm" }, "none");
   return h(
     "span",
-    { class: `meter ${up === total ? "" : up === 0 ? "tone-bad" : "tone-warn"}` },
+    { class: `meter ${up + drained === total && up > 0 ? "" : up + drained === 0 ? "tone-bad" : "tone-warn"}` },
     h("span", { class: "meter-bar", "aria-hidden": "true", vars: { "--part": up / total } }),
-    h("span", null, `${count(up)}/${count(total)}`),
+    h("span", null, `${count(up)}/${count(total)}`, drained > 0 && h("span", { class: "calm", key: "drained" }, ` · ${count(drained)} drained`)),
   );
 }
 
@@ -172,8 +174,8 @@ function opened(ctx, row, id) {
       h(
         "div",
         { class: "problem refused", key: "refusal" },
-        h("p", { class: "refusal" }, badge("refused", `refused at revision ${number(detail.refusal.revision)}; ${detail.refusal.serving === "last-good" ? "this is its last good form" : "nothing serves"}`)),
-        detail.refusal.diagnostics.slice(0, 10).map(diagnostic),
+        h("p", { class: "refusal" }, badge("refused", ["refused at revision ", revision(detail.refusal.revision), detail.refusal.serving === "last-good" ? "; this is its last good form" : "; nothing serves"])),
+        diagnostics(ctx, `row ${id}`, detail.refusal.diagnostics),
       ),
     h(
       "dl",
@@ -198,7 +200,7 @@ function opened(ctx, row, id) {
         title: "Requests",
         lead: rate(detail.requests_per_s),
         format: short,
-        series: [{ name: "requests per second", look: "look-main", values: history.requests_per_s }],
+        series: [{ name: "requests per second", look: "look-main", values: history.requests_per_s, now: detail.requests_per_s }],
       }),
       chart({
         ...common,
@@ -206,7 +208,7 @@ function opened(ctx, row, id) {
         title: "Errors",
         lead: rate(detail.errors_per_s),
         format: short,
-        series: [{ name: "errors per second", look: "look-bad", values: history.errors_per_s }],
+        series: [{ name: "errors per second", look: "look-bad", values: history.errors_per_s, now: detail.errors_per_s }],
       }),
       chart({
         ...common,
@@ -215,8 +217,8 @@ function opened(ctx, row, id) {
         lead: `p99 ${latency(detail.p99_ms)}`,
         format: latency,
         series: [
-          { name: "p99", look: "look-third", values: history.p99_ms },
-          { name: "p50", look: "look-faint", values: history.p50_ms },
+          { name: "p99", look: "look-third", values: history.p99_ms, now: detail.p99_ms },
+          { name: "p50", look: "look-faint", values: history.p50_ms, now: detail.p50_ms },
         ],
       }),
     ),
@@ -263,9 +265,9 @@ export function upstreamRow(ctx, service, row, lead) {
     "tr",
     { role: "row", key: `${row.service} ${row.name} ${row.address}`, "data-upstream": row.name },
     lead,
-    h("td", { role: "cell", class: "name" }, h("span", { class: "upstream-name" }, row.name), " ", h("code", { class: "address" }, row.address), row.host && h("span", { class: "calm", key: "host" }, ` ${row.host}`)),
-    cell("State", { class: "states" }, badge(row.state), " ", h("span", { class: "calm" }, since(row.since, clock))),
-    cell("Last check", { class: "check" }, row.last_check ? [clipped(row.last_check), " ", h("span", { class: "calm" }, ago(row.last_check_at, clock))] : h("span", { class: "calm" }, "–")),
+    h("td", { role: "cell", class: "name" }, h("span", { class: "upstream-name clamp", title: row.name }, row.name), " ", h("code", { class: "address" }, row.address), row.host && h("span", { class: "calm", key: "host" }, ` ${row.host}`)),
+    cell("State", { class: "states" }, badge(row.state), row.state === "drained" && row.health && h("span", { class: row.health === "down" ? "tone-bad" : "calm", key: "health" }, ` · ${row.health}`), " ", h("span", { class: "calm" }, since(row.since, clock))),
+    cell("Last check", { class: "check" }, row.last_check ? [h("span", { class: "check-words" }, row.last_check), " ", h("span", { class: "calm" }, ago(row.last_check_at, clock))] : h("span", { class: "calm" }, "–")),
     cell("Weight", { class: "num" }, count(row.weight), typeof row.share === "number" && h("span", { class: "calm", key: "share", title: "warms up: the share of its weight that it is given" }, ` × ${share(row.share)}`)),
     cell("Requests", { class: "num" }, rate(row.requests_per_s)),
     cell("Errors", { class: `num ${row.error_share > 0.01 ? "tone-bad" : ""}` }, share(row.error_share)),
