@@ -200,3 +200,63 @@ fn a_node_that_is_heard_of_no_more_is_not_taken_for_done() {
         "{told}"
     );
 }
+
+#[test]
+fn a_change_is_not_blamed_for_what_was_refused_before_it() {
+    let origin = Origin::saying("here");
+    let balancer = Pointsman::builder().start();
+    balancer.put_service(
+        &Service::http("web")
+            .hosts("web.test")
+            .key("upstreams/a", &origin.addr().to_string())
+            .key("upstreams/b", &origin.addr().to_string()),
+    );
+    balancer.wait_for_text("web.test", "/", "here");
+    balancer.put("services/bad/balance", "sideways");
+    balancer.wait_for_status_words(&["services/bad"]);
+    let store = format!("dir:{}", balancer.keys_dir().display());
+    for change in ["drain", "undrain"] {
+        let output = run(&[change, "web/a", "--store", &store, "--wait"]);
+        // With the key `drain` goes the newest of all.
+        assert!(output.status.success(), "{change}: {output:?}");
+    }
+}
+
+#[test]
+fn what_is_drained_is_told_with_the_time_since_when_and_counts_as_neither_up_nor_down() {
+    let origin = Origin::saying("here");
+    let balancer = Pointsman::builder().start();
+    balancer.put_service(
+        &Service::http("web")
+            .hosts("web.test")
+            .key("health_check", "tcp")
+            .key("upstreams/a", &origin.addr().to_string())
+            .key("upstreams/b", "127.0.0.1:1"),
+    );
+    balancer.wait_for_text("web.test", "/", "here");
+    let detail = || {
+        let path = "/v1/running/services/http/web";
+        let answer = support::client::get(balancer.stats(), "localhost", path);
+        serde_json::from_str::<serde_json::Value>(&answer.text()).expect("JSON")
+    };
+    wait_until("one is down", || detail()["state"] == "degraded");
+    let before = detail()["upstreams"][1]["since"].clone();
+    balancer.put("services/web/drain", "b");
+    wait_until("it is drained", || {
+        detail()["upstreams"][1]["state"] == "drained"
+    });
+    let web = detail();
+    assert_eq!(
+        (&web["state"], &web["upstreams_up"]),
+        (&"up".into(), &1.into())
+    );
+    assert_eq!(web["upstreams_drained"], 1);
+    assert_eq!(web["upstreams"][1]["health"], "down");
+    assert!(
+        web["upstreams"][1]["since"].as_str() > before.as_str(),
+        "{web}"
+    );
+    balancer.put("services/web/drain", "a, b");
+    wait_until("nobody is left", || detail()["state"] == "drained");
+    assert_eq!(balancer.get("web.test", "/").status(), 503);
+}

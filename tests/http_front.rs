@@ -250,16 +250,20 @@ fn figures_are_shown_to_who_has_the_password_and_to_nobody_else() {
                 assert_eq!(status(&ask), expected, "{method} {target}");
             }
         }
+        // The password goes to all below it, so nobody else gets anything of that.
+        let below = Ask::get(HOST, "/lbstats/x");
+        assert_eq!(status(&below), 401);
+        assert_eq!(status(&below.header("Authorization", AUTH)), 404);
         let refused = transport.get(HOST, "/lbstats;csv");
         assert_eq!(
             refused.header("www-authenticate"),
             Some("Basic realm=\"pointsman figures\"")
         );
         assert_eq!(refused.text(), "401 unauthorized\n");
-        assert_eq!(transport.get(HOST, "/lbstats/x").text(), "web");
+        assert_eq!(transport.get(HOST, "/lbstatsx").text(), "web");
     });
     let seen = origin.requests();
-    assert!(seen.iter().all(|r| r.head.target() == "/lbstats/x"));
+    assert!(seen.iter().all(|r| r.head.target() == "/lbstatsx"));
 }
 
 #[test]

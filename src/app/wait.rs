@@ -35,11 +35,11 @@ pub(super) fn wait(args: &WaitArgs) -> anyhow::Result<ExitCode> {
             true => Vec::new(),
             false => board.list().await.map_err(WaitError::Store)?,
         };
-        let mut nodes = store::wait(&board, args.revision, left()).await?;
+        let mut nodes = store::wait(&board, args.revision, None, left()).await?;
         if !names.is_empty() {
             if args.revision.is_some() {
                 // What is drained may be of a later one: all have to have heard of that.
-                nodes = store::wait(&board, None, left()).await?;
+                nodes = store::wait(&board, None, args.revision, left()).await?;
             }
             let mut all = before;
             all.extend(nodes.iter().cloned());

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant, SystemTime};
 use crate::balance::{UpstreamId, UpstreamState};
 use crate::names::{UnitName, UpstreamName};
 use crate::plan::Service;
+use crate::proxy::now_ms;
 use crate::status::{Drain, time_text};
 
 /// Longer than choosing an upstream takes.
@@ -53,7 +54,7 @@ impl Drains {
             let key = (unit.clone(), member.name.clone(), member.state.id());
             match member.weight {
                 0 => {
-                    member.state.set_drained(true);
+                    member.state.set_drained(true, now_ms());
                     self.note(key, &member.state, member.address);
                 }
                 _ => self.has_news |= self.all.remove(&key).is_some(),

@@ -24,7 +24,7 @@ use crate::diag::Diagnostic;
 use crate::names::UnitName;
 use crate::plan::Plan;
 use crate::proxy::health::Checker;
-use crate::proxy::{Bound, Fleet, Generation, Protocol, Termination, bind};
+use crate::proxy::{Bound, Fleet, Generation, Protocol, Termination, bind, now_ms};
 use crate::status::Drain;
 use crate::status::generations::NAMED;
 
@@ -169,7 +169,7 @@ impl Applier {
         for (unit, _) in &changes {
             let members = plan.service(unit).into_iter().flat_map(|s| s.all_members());
             for member in members.filter(|member| member.weight > 0) {
-                member.state.set_drained(false);
+                member.state.set_drained(false, now_ms());
             }
         }
         self.fleet.shared.published.publish(Generation {

@@ -1,7 +1,7 @@
 //! What must survive a swap, by identity: a plan refers to these and never copies them.
 
 use std::net::SocketAddr;
-use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU16, AtomicU32, AtomicU64};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -183,6 +183,7 @@ pub struct UpstreamState {
 struct Times {
     health: AtomicU64,
     check: AtomicU64,
+    drained: AtomicU64,
     /// How often it went down, and checks that failed.
     downs: AtomicU64,
     failed_checks: AtomicU64,
@@ -301,8 +302,15 @@ impl UpstreamState {
 
     /// The newest plan gives it nothing new, or does again. Who still goes by an older plan holds to it as well: one
     /// that is drained gets nothing more but from clients that belong to it.
-    pub fn set_drained(&self, is_drained: bool) {
-        self.is_drained.store(is_drained, Release);
+    pub fn set_drained(&self, is_drained: bool, at_ms: u64) {
+        if self.is_drained.swap(is_drained, AcqRel) != is_drained {
+            self.times.drained.store(at_ms, Relaxed);
+        }
+    }
+
+    /// Since when it is drained or is not, in milliseconds since 1970; `None`: it never was.
+    pub fn drained_ms(&self) -> Option<u64> {
+        Some(self.times.drained.load(Relaxed)).filter(|at| *at > 0)
     }
 
     pub fn is_drained(&self) -> bool {

@@ -49,6 +49,8 @@ pub struct Shared {
     connections: Vec<CachePadded<AtomicUsize>>,
     /// Requests that were refused for what they are, by no fault of an upstream.
     pub(crate) rejected: AtomicU64,
+    /// Requests that no route takes.
+    pub(crate) unrouted: AtomicU64,
     /// TLS handshakes that came to nothing.
     pub(crate) failed_handshakes: AtomicU64,
     /// What this process is called among the nodes of its balancer.
@@ -80,6 +82,11 @@ impl Shared {
 
     pub fn rejected(&self) -> u64 {
         self.rejected.load(Relaxed)
+    }
+
+    /// Requests that no service takes: of a host or a path that nobody has.
+    pub fn unrouted(&self) -> u64 {
+        self.unrouted.load(Relaxed)
     }
 
     /// Lines of the access log that were lost.
@@ -160,6 +167,7 @@ impl Fleet {
             passwords: auth::Pool::start()?,
             connections: (0..count).map(|_| CachePadded::default()).collect(),
             rejected: AtomicU64::new(0),
+            unrouted: AtomicU64::new(0),
             failed_handshakes: AtomicU64::new(0),
             node: node.into(),
             tally,

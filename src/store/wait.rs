@@ -52,19 +52,20 @@ pub struct Behind {
 ///
 /// Without a revision it waits for what the stores hold when it is called: a node is there when its
 /// digest is that of the tree, or its revision shows that it is past it. A refusal counts if it is of
-/// `revision` or later (without a revision: of the newest key in the tree or later); one that was
-/// there before is not this change's fault.
+/// `refused_from` or later, where that is said, else of `revision`, else of the newest key in the tree; one that was
+/// there before is not this change's fault. In a directory a deletion leaves no key behind that is as new.
 ///
 /// A revision that no key under the root has, such as one from a put elsewhere in the same etcd, is
 /// reached only when the server sends its next progress notification, which can take ten minutes.
 pub async fn wait(
     board: &StatusBoard,
     revision: Option<u64>,
+    refused_from: Option<u64>,
     timeout: Duration,
 ) -> Result<Vec<NodeStatus>, WaitError> {
     let start = Instant::now();
     let deadline = start + timeout;
-    let target = match revision {
+    let mut target = match revision {
         Some(revision) => Target {
             revision,
             refused_from: revision,
@@ -75,6 +76,7 @@ pub async fn wait(
             Target::of(&tree.snapshot, tree.revision, tree.newest_key)
         }
     };
+    target.refused_from = refused_from.unwrap_or(target.refused_from);
     let mut behind = Vec::new();
     let mut trouble = None;
     loop {

@@ -55,6 +55,8 @@ pub struct Access {
     pub user: Option<Arc<str>>,
     /// Where he asks from.
     pub peer: SocketAddr,
+    /// By a worker, at `stats_uri`.
+    pub is_in_band: bool,
 }
 
 /// The way in.
@@ -136,6 +138,7 @@ impl Access {
             role,
             user: None,
             peer: peer.0,
+            is_in_band: false,
         }
     }
 
@@ -145,6 +148,7 @@ impl Access {
             role: Role::Read,
             user: None,
             peer,
+            is_in_band: true,
         }
     }
 

@@ -52,9 +52,8 @@ impl Guard {
                 .map_or(Role::Read, |user| self.identities.role(user));
             return Ok(Who {
                 access: Access {
-                    role,
                     user,
-                    peer: peer.0,
+                    ..Access::unnamed(role, peer)
                 },
                 is_told_by_browser: true,
             });
@@ -80,10 +79,10 @@ impl Guard {
             Some((name, given)) if ways.passwords => {
                 let user = self.log_in(&ways, peer, password, name, given).await?;
                 let user: Arc<str> = (*user.name).into();
+                let role = self.identities.role(&user);
                 let access = Access {
-                    role: self.identities.role(&user),
                     user: Some(user),
-                    peer: peer.0,
+                    ..Access::unnamed(role, peer)
                 };
                 Ok(Who {
                     access,

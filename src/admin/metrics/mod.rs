@@ -245,6 +245,12 @@ fn of_node(page: &mut Page, views: &Views) {
             shared.rejected(),
         ),
         (
+            "pointsman_requests_unrouted_total",
+            COUNTER,
+            "Requests of a host or a path that no service has",
+            shared.unrouted(),
+        ),
+        (
             "pointsman_access_log_dropped_total",
             COUNTER,
             "Lines of the access log that were lost",

@@ -51,6 +51,7 @@ pub(super) struct Overview {
     /// Old generations that are still in use.
     draining: usize,
     rejected_total: u64,
+    unrouted_total: u64,
     access_log_dropped_total: u64,
     #[serde(flatten)]
     conditions: Conditions,
@@ -69,6 +70,8 @@ pub(super) struct Seen {
     overview: Arc<Overview>,
     /// Whether who asks has the role for it.
     may_change: bool,
+    /// Whether `/v1/stream` is shown to him.
+    stream: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     history: Option<HourView>,
 }
@@ -126,6 +129,7 @@ impl Seen {
         Self {
             overview: views.glance.look(views),
             may_change: access.is_admin(),
+            stream: !access.is_in_band,
             history: with_history.then(history),
         }
     }
@@ -183,6 +187,7 @@ impl Overview {
             max_connections: plan.balancer().max_connections,
             draining: shared.published.free_retired(),
             rejected_total: shared.rejected(),
+            unrouted_total: shared.unrouted(),
             access_log_dropped_total: shared.access_log_dropped(),
             conditions,
             certificates: of_certificates,

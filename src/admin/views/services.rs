@@ -73,7 +73,9 @@ pub(super) struct ServiceRow {
     hosts_total: usize,
     port: Option<u16>,
     balance: &'static str,
+    /// Those that take something new.
     upstreams_up: usize,
+    upstreams_drained: usize,
     upstreams_total: usize,
     requests_per_s: f64,
     errors_per_s: f64,
@@ -300,6 +302,7 @@ impl ServiceRow {
             port: service.tcp_port(),
             balance: service.balance.word(),
             upstreams_up: ups(service),
+            upstreams_drained: service.members.iter().filter(|m| m.weight == 0).count(),
             upstreams_total: service.members.len(),
             requests_per_s: round(rates.requests, 2),
             errors_per_s: round(rates.errors, 2),
@@ -326,7 +329,7 @@ pub(in crate::admin) fn mode(service: &Service) -> &'static str {
 }
 
 fn ups(service: &Service) -> usize {
-    let is_up = |member: &&Member| member.state.health() == Health::Up;
+    let is_up = |member: &&Member| member.weight > 0 && member.state.health() == Health::Up;
     service.members.iter().filter(is_up).count()
 }
 
@@ -340,7 +343,7 @@ fn in_flight(service: &Service) -> u64 {
 /// Since when its state is what it is: since an upstream came up or went down last.
 fn since_ms(service: &Service) -> Option<u64> {
     let members = service.members.iter();
-    members.filter_map(|member| member.state.since_ms()).max()
+    members.filter_map(upstreams::since_ms).max()
 }
 
 fn host_text(host: &HostPattern) -> String {

@@ -110,7 +110,7 @@ fn key(service: &Service, member: &Member, sort: Sort, samples: &Samples) -> f64
         Sort::Errors => own().error_share,
         Sort::P99 => own().spread.p99.unwrap_or(-1.0),
         Sort::InFlight => state.in_flight().into(),
-        Sort::Since => state.since_ms().unwrap_or(0) as f64,
+        Sort::Since => since_ms(member).unwrap_or(0) as f64,
     }
 }
 
@@ -151,7 +151,7 @@ impl UpstreamRow {
             host: member.host.as_ref().map(ToString::to_string),
             state: Condition::of(service, member),
             health: health_word(state.health()),
-            since: moment(state.since_ms()),
+            since: moment(since_ms(member)),
             last_check: state.last_check().into(),
             last_check_at: moment(state.checked_ms()),
             weight: member.weight,
@@ -165,6 +165,15 @@ impl UpstreamRow {
             failed_total: state.failed(),
             connect_failures_total: state.connect_failures(),
         }
+    }
+}
+
+/// Since when its state is what it is, in milliseconds since 1970.
+pub(super) fn since_ms(member: &Member) -> Option<u64> {
+    let state = &member.state;
+    match member.weight {
+        0 => state.drained_ms(),
+        _ => state.since_ms().max(state.drained_ms()),
     }
 }
 

@@ -201,7 +201,8 @@ impl Changer {
     async fn wait_for(&self, done: Done, limit: Duration) -> Result<Vec<NodeStatus>, WaitError> {
         let board = StatusBoard::open(&self.specs, &self.options)?;
         let revision = done.is_counted.then_some(done.revision);
-        store::wait(&board, revision, limit).await
+        let refused_from = done.changed.then_some(done.revision);
+        store::wait(&board, revision, refused_from, limit).await
     }
 }
 

@@ -15,8 +15,7 @@ use crate::proxy::http::id::RequestId;
 use crate::proxy::http::{Client, Next};
 use crate::proxy::http1::{Answer, FieldId, Method, RequestHead};
 
-/// Paths of the admin listener that are shown here, besides the page itself. What is not among them belongs to
-/// services like any other path.
+/// Paths of the admin listener that are shown here, besides the page itself.
 const SHOWN: &[&[u8]] = &[
     b"/v1/overview",
     b"/v1/generations",
@@ -38,6 +37,8 @@ pub(super) enum Wanted {
     Directory,
     /// What the admin listener has at this path.
     Path(String),
+    /// Below it is nobody else's: browsers send the password of the figures to all of that.
+    Nothing,
 }
 
 impl Wanted {
@@ -54,14 +55,21 @@ impl Wanted {
             b"" => Some(Self::Path("/".to_owned())),
             // Such as `;norefresh`, which changes nothing here.
             b"/" if !is_directory => Some(Self::Path("/".to_owned())),
-            _ if !options.is_empty() => None,
             _ => {
                 let below = match is_directory {
                     true => [b"/", rest].concat(),
                     false => rest.to_vec(),
                 };
-                let path = String::from_utf8(below).ok()?;
-                is_shown(path.as_bytes()).then_some(Self::Path(path))
+                if !below.starts_with(b"/") {
+                    return None;
+                }
+                let shown = String::from_utf8(below).ok();
+                match shown.filter(|path| options.is_empty() && is_shown(path.as_bytes())) {
+                    Some(path) => Some(Self::Path(path)),
+                    // At the root everything is below, and is not all ours.
+                    None if uri == "/" => None,
+                    None => Some(Self::Nothing),
+                }
             }
         }
     }
@@ -118,6 +126,10 @@ impl Client {
                 Wanted::Directory => {
                     answer.status = 307;
                     extra = format!("Location: {}/\r\n", stats.uri);
+                }
+                Wanted::Nothing => {
+                    answer.status = 404;
+                    extra = String::new();
                 }
                 Wanted::Path(path) => match self.told(path, input, head).await {
                     Ok(Some(whole)) => {
@@ -198,6 +210,7 @@ mod tests {
         let found = found.map(|wanted| match wanted {
             Wanted::Directory => "directory".to_owned(),
             Wanted::Path(path) => path,
+            Wanted::Nothing => "nothing".to_owned(),
         });
         assert_eq!(found.as_deref(), expected, "{uri} {target}");
     }
@@ -219,7 +232,8 @@ mod tests {
         check("/lbstats?csv", Some("directory"));
         check("/lbstats/", Some("/"));
         check("/lbstats/;norefresh", Some("/"));
-        for strange in ["/lbstats/x;csv", "/lbstatsx", "/lbstatsx;csv", "/lb", ""] {
+        check("/lbstats/x;csv", Some("nothing"));
+        for strange in ["/lbstatsx", "/lbstatsx;csv", "/lb", ""] {
             check(strange, None);
         }
     }
@@ -246,9 +260,10 @@ mod tests {
             ("//v1/overview", false),
         ] {
             let expected = is_shown.then_some(path);
-            check("/lbstats", &format!("/lbstats{path}"), expected);
+            let below = expected.or(Some("nothing"));
+            check("/lbstats", &format!("/lbstats{path}"), below);
+            check("/all/", &format!("/all{path}"), below);
             check("/", path, expected);
-            check("/all/", &format!("/all{path}"), expected);
         }
         check("/", "/", Some("/"));
         check("/", "/;csv", Some("/;csv"));

@@ -183,6 +183,7 @@ impl Client {
             false => plan.route(&Seen::of_request(&asked, &edits)),
         };
         let Some(found) = found else {
+            self.worker.shared.unrouted.fetch_add(1, Relaxed);
             let status = match balancer.compat {
                 // Probes are answered before there is a plan; for everything else it is too early.
                 _ if pinned.id == 0 => 503,
