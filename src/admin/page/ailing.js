@@ -7,6 +7,8 @@ import { code, serviceLink, serviceOf, since } from "./parts.js";
 
 /// As many as the node gives at once: what is equal can be seen only when it is read.
 const MOST = 500;
+/// Of so many upstreams at most: services have several.
+const PAGES = 4;
 /// Of the upstreams of one service: mostly they are down for one and the same.
 const REASONS = 2;
 const NAMES = 3;
@@ -22,7 +24,9 @@ export function wants({ overview }, age) {
   const wants = ["down", "drained", "degraded"]
     .filter((state) => services[state] > 0)
     .map((state) => ({ name: `services ${state}`, path: `running/services?state=${state}&size=${MOST}`, age: slow, stamp }));
-  if (upstreams.down > 0) wants.push({ name: "upstreams down", path: `running/upstreams?state=down&size=${MOST}`, age: slow, stamp });
+  for (let page = 1; page <= Math.min(PAGES, Math.ceil(upstreams.down / MOST)); page += 1) {
+    wants.push({ name: `upstreams down ${page}`, path: `running/upstreams?state=down&size=${MOST}&page=${page}`, age: slow, stamp });
+  }
   if (errors >= ERRORS_PER_S) wants.push({ name: "services failing", path: "running/services?sort=errors&order=desc&size=50", age });
   return wants;
 }
@@ -42,7 +46,9 @@ export function ailing(ctx) {
     one.errors = row;
     if (one.kind === "degraded") one.kind = "failing";
   }
-  for (const row of rows("upstreams down")) all.get(row.service)?.upstreams.push(row);
+  for (let page = 1; page <= PAGES; page += 1) {
+    for (const row of rows(`upstreams down ${page}`)) all.get(row.service)?.upstreams.push(row);
+  }
   const of = (kind) => [...all.values()].filter((one) => one.kind === kind);
   const more = (kind) => Math.max(0, (answers.data(`services ${kind}`)?.matched ?? 0) - rows(`services ${kind}`).length);
   const made = (kind, word) => ({ lines: folded(ctx, kind, of(kind)), all: `#overview?state=${kind}`, what: `${word} service`, more: more(kind) });

@@ -262,7 +262,7 @@ function events(ctx) {
           "What",
           { class: "changes" },
           flow(
-            h("span", { class: one.level === "info" ? null : tone(one.level) }, one.message, one.fields?.reason && [": ", h("span", { class: "reason", key: "reason" }, one.fields.reason)]),
+            h("span", { class: one.level === "info" ? null : tone(one.level) }, one.message, one.fields?.reason && [one.message.endsWith(" but") ? " " : ": ", h("span", { class: "reason", key: "reason" }, one.fields.reason)]),
             Object.entries(one.fields ?? {})
               .filter(([name]) => name !== "reason")
               .map(([name, value]) => h("span", { class: "field", key: name }, h("span", { class: "calm" }, `${FIELDS[name] ?? name.replaceAll("_", " ")} `), said(name, value))),
