@@ -63,8 +63,21 @@ name! {
 }
 
 name! {
-    /// One address of a service, as its key calls it: the last part of `upstreams/<instance>`.
+    /// One address of a service, as its key calls it: the last part of `upstreams/<instance>`. Of a key that says
+    /// a name of DNS there is one for each address, `<instance>/<address>`; no key has a slash in its name.
     UpstreamName
+}
+
+impl UpstreamName {
+    /// What its key is called: what it is drained by, with all other addresses of that key.
+    pub fn key(&self) -> &str {
+        self.0.split('/').next().unwrap_or(&self.0)
+    }
+
+    /// Whether it is an answer of DNS.
+    pub fn is_resolved(&self) -> bool {
+        self.0.contains('/')
+    }
 }
 
 name! {
@@ -136,6 +149,14 @@ mod tests {
         ] {
             assert!(!is_service_name(name), "{name}");
         }
+    }
+
+    #[test]
+    fn an_address_of_a_name_is_called_by_the_key_and_itself() {
+        let of_name = UpstreamName::from("app/[::1]:80");
+        assert_eq!((of_name.key(), of_name.is_resolved()), ("app", true));
+        let own = UpstreamName::from("app");
+        assert_eq!((own.key(), own.is_resolved()), ("app", false));
     }
 
     #[test]

@@ -127,6 +127,27 @@ fn a_question_that_is_not_understood_is_told() {
 }
 
 #[test]
+fn a_service_that_never_had_a_good_form_is_listed_as_refused() {
+    let balancer = Pointsman::builder().start();
+    balancer.put("services/new/balance", "sideways");
+    balancer.put("services/new/virtual_hosts", "new.test");
+    wait_until("it is refused", || {
+        let page = json(&balancer, "/v1/running/services?q=ne&state=refused");
+        units(&page) == ["services/new"]
+    });
+    let page = json(&balancer, "/v1/running/services");
+    assert_eq!(page["rows"][0]["state"], "refused", "{page}");
+    assert_eq!(page["total"], 1);
+    let one = get(
+        balancer.stats(),
+        "localhost",
+        "/v1/running/services/http/new",
+    );
+    assert_eq!(one.status(), 404);
+    assert!(one.text().contains("services/new is refused") && one.text().contains("sideways"));
+}
+
+#[test]
 fn a_wrong_key_is_everywhere_and_gone_when_it_is_mended() {
     let origin = Origin::saying("here");
     let balancer = Pointsman::builder().start();

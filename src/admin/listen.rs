@@ -1,23 +1,26 @@
 //! Connections to the operator's listener, plain or by TLS, with limits: so many at once, and none that keeps its place
 //! by being slow.
 //!
-//! Whoever comes new is always let in, so that `/live` answers whatever others do: when all places are taken, the
-//! one goes whose last step is the longest ago, and those first that wait for no answer of ours.
+//! Whoever comes new is always let in, so that `/live` answers whatever others do: which one goes when all places are
+//! taken is said in [`places`].
 
-use std::collections::HashMap;
+mod places;
+
+use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use axum::Router;
 use axum::body::Body;
+use axum::extract::Request;
 use axum::http::StatusCode;
+use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use axum::serve::Listener;
+use axum::{Extension, Router};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::{Service as _, service_fn};
@@ -25,15 +28,14 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::task::{AbortHandle, JoinSet};
+use tokio::task::JoinSet;
 use tokio::time::{Instant, Sleep, sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 
-use super::access::Guard;
+use super::access::{Access, Guard, Role};
 use super::tls::Tls;
 use crate::tls::client_name;
-
-const AT_ONCE: usize = 256;
+use places::{Leave, Place, Places};
 
 /// For the head of a request, from the end of the one before on.
 const HEAD: Duration = Duration::from_secs(10);
@@ -103,6 +105,7 @@ async fn begin(stream: TcpStream, peer: Peer, secure: Secure, router: Router, pl
     let stream = Timed {
         stream,
         stuck: None,
+        place: place.clone(),
     };
     match secure {
         None => connection(stream, peer, Session::default(), router, place).await,
@@ -159,19 +162,25 @@ async fn connection<S>(stream: S, peer: Peer, session: Session, router: Router, 
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
+    if session.is_certified {
+        place.know();
+    }
     let router = TowerToHyperService::new(router);
     let service = service_fn(move |mut request: axum::http::Request<Incoming>| {
         let (router, place) = (router.clone(), place.clone());
         request.extensions_mut().insert(peer);
         request.extensions_mut().insert(session.clone());
+        request.extensions_mut().insert(place.clone());
         async move {
-            place.step(true);
+            // Until the last of its answer is handed over, however it ends.
+            let request_of = place.ask();
             let answer = timeout(ANSWER, router.call(request.map(Body::new))).await;
-            place.step(false);
-            match answer {
+            place.step();
+            let Ok(answer) = match answer {
                 Ok(answer) => answer,
                 Err(_) => Ok(too_long()),
-            }
+            };
+            Ok::<_, Infallible>(answer.map(|body| request_of.until(body)))
         }
     });
     let connection = http1::Builder::new()
@@ -187,93 +196,29 @@ where
     }
 }
 
+/// The layer behind the guard: notes at its place that somebody is known.
+pub(super) async fn note_known(
+    Extension(place): Extension<Arc<Place>>,
+    Extension(access): Extension<Access>,
+    request: Request,
+    next: Next,
+) -> Response {
+    if access.role > Role::Nobody {
+        place.know();
+    }
+    next.run(request).await
+}
+
 fn too_long() -> Response {
     let why = format!("{{\"error\":\"no answer within {ANSWER:?}\"}}");
     (StatusCode::GATEWAY_TIMEOUT, why).into_response()
-}
-
-/// Each by its number, with what ends it.
-type Taken = HashMap<u64, (Arc<Place>, Option<AbortHandle>)>;
-
-/// The connections that are open.
-#[derive(Default)]
-struct Places {
-    taken: Mutex<Taken>,
-    /// Counts steps of all, so that it is known whose was before whose.
-    steps: AtomicU64,
-}
-
-struct Place {
-    id: u64,
-    of: Arc<Places>,
-    step: AtomicU64,
-    /// Its request is being answered.
-    is_busy: AtomicBool,
-}
-
-impl Places {
-    fn lock(&self) -> MutexGuard<'_, Taken> {
-        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// A place, and somebody else's if there is none.
-    fn take(self: &Arc<Self>) -> Arc<Place> {
-        let step = self.steps.fetch_add(1, Ordering::Relaxed);
-        let place = Arc::new(Place {
-            id: step,
-            of: self.clone(),
-            step: AtomicU64::new(step),
-            is_busy: AtomicBool::new(false),
-        });
-        let mut taken = self.lock();
-        while taken.len() >= AT_ONCE {
-            let last = taken.values().min_by_key(|(place, _)| place.rank());
-            let Some(id) = last.map(|(place, _)| place.id) else {
-                break;
-            };
-            if let Some((_, Some(task))) = taken.remove(&id) {
-                task.abort();
-            }
-        }
-        taken.insert(place.id, (place.clone(), None));
-        place
-    }
-
-    /// Notes how it is ended. It may have ended by itself.
-    fn seat(&self, place: Arc<Place>, task: AbortHandle) {
-        if let Some((_, own)) = self.lock().get_mut(&place.id) {
-            *own = Some(task);
-        }
-    }
-}
-
-impl Place {
-    fn step(&self, is_busy: bool) {
-        let step = self.of.steps.fetch_add(1, Ordering::Relaxed);
-        self.step.store(step, Ordering::Relaxed);
-        self.is_busy.store(is_busy, Ordering::Relaxed);
-    }
-
-    /// The least goes first.
-    fn rank(&self) -> (bool, u64) {
-        let is_busy = self.is_busy.load(Ordering::Relaxed);
-        (is_busy, self.step.load(Ordering::Relaxed))
-    }
-}
-
-/// Gives the place back, however the connection ends.
-struct Leave(Arc<Place>);
-
-impl Drop for Leave {
-    fn drop(&mut self) {
-        self.0.of.lock().remove(&self.0.id);
-    }
 }
 
 /// Ends when its client takes nothing for too long.
 struct Timed {
     stream: TcpStream,
     stuck: Option<Pin<Box<Sleep>>>,
+    place: Arc<Place>,
 }
 
 impl Timed {
@@ -284,8 +229,10 @@ impl Timed {
     ) -> Poll<io::Result<T>> {
         if wrote.is_ready() {
             self.stuck = None;
+            self.place.took();
             return wrote;
         }
+        self.place.stick();
         let stuck = self.stuck.get_or_insert_with(|| Box::pin(sleep(STUCK)));
         ready!(stuck.as_mut().poll(cx));
         stuck.as_mut().reset(Instant::now() + STUCK);

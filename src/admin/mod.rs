@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 use axum::Router;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
-use axum::middleware::from_fn_with_state;
+use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::get;
 use serde::Serialize;
@@ -108,7 +108,10 @@ pub async fn serve(
     };
     // Outside everything else, so that nothing is answered to whom it is not for.
     let judge = from_fn_with_state(guard.clone(), access::judge);
-    let guarded = router.clone().layer(judge);
+    let guarded = router
+        .clone()
+        .layer(from_fn(listen::note_known))
+        .layer(judge);
     tokio::select! {
         () = listen::serve(listener, guarded, tls.clone(), guard.clone()) => {}
         () = follow_files(&guard, tls.as_ref()) => {}

@@ -22,7 +22,7 @@ use crate::accesslog::Logs;
 use crate::balance::UpstreamState;
 use crate::diag::Diagnostic;
 use crate::names::UnitName;
-use crate::plan::Plan;
+use crate::plan::{Change, Plan};
 use crate::proxy::health::Checker;
 use crate::proxy::{Bound, Fleet, Generation, Protocol, Termination, bind, now_ms};
 use crate::status::Drain;
@@ -165,6 +165,8 @@ impl Applier {
         let access_log = self
             .logs
             .follow(&balancer.access_log, balancer.log_format());
+        // Before anybody sees the new tables: what has left them is counted elsewhere then.
+        let gone = self.part_with(&changes, &old.plan, &plan);
         // Before anybody goes by the plan that gives them something: it would find them drained.
         for (unit, _) in &changes {
             let members = plan.service(unit).into_iter().flat_map(|s| s.all_members());
@@ -195,23 +197,38 @@ impl Applier {
                 self.fleet.close(address);
             }
         }
-        let mut gone: Vec<Arc<UpstreamState>> = Vec::new();
         for (unit, _) in &changes {
             let (before, now) = (old.plan.service(unit), plan.service(unit));
             self.checker.follow(before, now);
             self.drains.follow(before, now);
-            for member in before.into_iter().flat_map(|s| s.all_members()) {
-                let id = member.state.id();
-                if !now.is_some_and(|s| s.all_members().any(|m| m.state.id() == id)) {
-                    member.state.leave();
-                    gone.push(member.state.clone());
-                }
-            }
+        }
+        for upstream in &gone {
+            upstream.leave();
         }
         if !gone.is_empty() {
             self.fleet.retire(&gone, drain);
         }
         Some(swap)
+    }
+
+    /// The upstreams that are in no plan any more. Their counters, and those of services that are gone, are kept.
+    fn part_with(&self, changes: &[Change], old: &Plan, new: &Plan) -> Vec<Arc<UpstreamState>> {
+        let mut gone = Vec::new();
+        for (unit, _) in changes {
+            let Some(before) = old.service(unit) else {
+                continue;
+            };
+            let now = new.service(unit).map(|service| &**service);
+            gone.extend(before.part_with(now));
+            if !now.is_some_and(|now| Arc::ptr_eq(&now.state, &before.state)) {
+                let departed = &self.fleet.shared.departed;
+                match before.tcp_port() {
+                    Some(_) => departed.tcp.take_in(&before.state),
+                    None => departed.http.take_in(&before.state),
+                }
+            }
+        }
+        gone
     }
 
     /// Whether upstreams came to take nothing new, or ceased to, since they were asked for.

@@ -7,17 +7,19 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-/// The upper ends of the ranges, in microseconds; what took longer than the last is in one range more. Each is at
-/// most half as long again as the one before, so that a percentile is as good as that, and they have the usual
-/// bounds of a histogram among them.
+/// The upper ends of the ranges, in microseconds; what took longer than the last is in one range more. Ten in each
+/// decade, as in the series R10 of preferred numbers: a percentile is as good as that, and the usual bounds of a
+/// histogram are among them.
 const BOUNDS: [u32; RANGES - 1] = [
-    100, 150, 200, 250, 350, 500, 700, 1_000, 1_500, 2_000, 2_500, 3_500, 5_000, 7_000, 10_000,
-    15_000, 20_000, 25_000, 35_000, 50_000, 70_000, 100_000, 150_000, 200_000, 250_000, 350_000,
-    500_000, 700_000, 1_000_000, 1_500_000, 2_000_000, 2_500_000, 3_500_000, 5_000_000, 7_000_000,
-    10_000_000, 15_000_000, 20_000_000, 30_000_000, 60_000_000,
+    100, 125, 160, 200, 250, 320, 400, 500, 630, 800, 1_000, 1_250, 1_600, 2_000, 2_500, 3_200,
+    4_000, 5_000, 6_300, 8_000, 10_000, 12_500, 16_000, 20_000, 25_000, 32_000, 40_000, 50_000,
+    63_000, 80_000, 100_000, 125_000, 160_000, 200_000, 250_000, 320_000, 400_000, 500_000,
+    630_000, 800_000, 1_000_000, 1_250_000, 1_600_000, 2_000_000, 2_500_000, 3_200_000, 4_000_000,
+    5_000_000, 6_300_000, 8_000_000, 10_000_000, 12_500_000, 16_000_000, 20_000_000, 25_000_000,
+    32_000_000, 40_000_000, 50_000_000, 60_000_000,
 ];
 
-const RANGES: usize = 41;
+const RANGES: usize = 60;
 
 /// Counted by whoever serves, read by whoever looks.
 #[derive(Debug)]
@@ -143,9 +145,9 @@ mod tests {
     }
 
     #[test]
-    fn bounds_rise_and_none_is_more_than_twice_the_one_before() {
+    fn bounds_rise_by_a_third_at_most() {
         for pair in BOUNDS.windows(2) {
-            assert!(pair[0] < pair[1] && pair[1] <= pair[0] * 2, "{pair:?}");
+            assert!(pair[0] < pair[1] && pair[1] * 3 <= pair[0] * 4, "{pair:?}");
         }
     }
 
@@ -183,7 +185,7 @@ mod tests {
         latencies.note(ms(300));
         let came = latencies.counts().since(&before);
         assert_eq!(came.total(), 1);
-        assert_eq!(came.within([ms(250), ms(350)]), [0, 1]);
+        assert_eq!(came.within([ms(250), ms(320)]), [0, 1]);
         assert_eq!(came.sum(), ms(300));
         let mut all = before;
         all.add(&came);

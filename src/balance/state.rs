@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crossbeam_utils::CachePadded;
 
-use crate::balance::{Gate, Latencies};
+use crate::balance::{Departed, Gate, Latencies};
 use crate::names::UpstreamName;
 
 /// Unique in this process for as long as it runs.
@@ -74,6 +74,9 @@ pub struct ServiceState {
     pub gate: Gate,
     /// Of HTTP, from the choice of an upstream to the head of its answer; of TCP, to the connection.
     pub latencies: Latencies,
+    /// Its upstreams that are in no plan any more.
+    pub departed: Departed<UpstreamState>,
+    pub(super) has_departed: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -168,6 +171,7 @@ pub struct UpstreamState {
     /// Whether it ever was `Up`: one that never was enters with its first good check.
     was_up: AtomicBool,
     has_left: AtomicBool,
+    pub(super) has_departed: AtomicBool,
     /// The newest plan gives it nothing new.
     is_drained: AtomicBool,
     /// What the last check found, in words; empty before the first. For those who look, not for traffic.
@@ -208,6 +212,7 @@ impl UpstreamState {
             streak: AtomicU32::new(0),
             was_up: AtomicBool::new(false),
             has_left: AtomicBool::new(false),
+            has_departed: AtomicBool::new(false),
             is_drained: AtomicBool::new(false),
             last_check: Mutex::default(),
             times: Times::default(),

@@ -4,7 +4,8 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use crate::balance::{
-    Balance, Member, Rotation, ServiceState, Tried, UpstreamState, can_stay, has_eligible, pick,
+    Balance, Member, Rotation, ServiceFigures, ServiceState, Tried, UpstreamState, can_stay,
+    has_eligible, pick,
 };
 use crate::config::{
     self, Address, CheckKind, ClientAuth, HealthCheck, HttpRoutes, Maintenance, Mode, Passthrough,
@@ -111,14 +112,32 @@ impl Service {
 
     /// Those that come from the answers of DNS.
     pub fn resolved(&self) -> impl Iterator<Item = &Member> {
-        let has_names = |m: &&Member| m.name.as_str().contains('/');
-        self.members.iter().filter(has_names)
+        self.members.iter().filter(|m| m.name.is_resolved())
     }
 
     /// Every upstream that traffic can be under way to, also those that only stand in.
     pub fn all_members(&self) -> impl Iterator<Item = &Member> {
         let stand_in = self.stand_in.iter().flat_map(|s| s.members.iter());
         self.members.iter().chain(stand_in)
+    }
+
+    /// What its counters come to, those of upstreams that left it among them.
+    pub fn figures(&self) -> ServiceFigures {
+        let upstreams = self.all_members().map(|member| &*member.state);
+        self.state.figures_with(upstreams)
+    }
+
+    /// The upstreams that are not in its next form. Their counters stay with the service.
+    pub fn part_with(&self, next: Option<&Service>) -> Vec<Arc<UpstreamState>> {
+        let mut gone = Vec::new();
+        for member in self.all_members() {
+            let id = member.state.id();
+            if !next.is_some_and(|s| s.all_members().any(|m| m.state.id() == id)) {
+                self.state.departed.take_in(&member.state);
+                gone.push(member.state.clone());
+            }
+        }
+        gone
     }
 
     /// An upstream that can take traffic, or `None`.

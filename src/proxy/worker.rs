@@ -17,7 +17,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::spawn_local;
 
 use crate::accesslog::{Journal, Tally};
-use crate::balance::UpstreamState;
+use crate::balance::{DepartedServices, UpstreamState};
 use crate::proxy::buffers::Buffers;
 use crate::proxy::figures::{Figures, Question};
 use crate::proxy::generation::{Published, View};
@@ -53,6 +53,8 @@ pub struct Shared {
     pub(crate) unrouted: AtomicU64,
     /// TLS handshakes that came to nothing.
     pub(crate) failed_handshakes: AtomicU64,
+    /// Services that are in no plan any more.
+    pub departed: DepartedServices,
     /// What this process is called among the nodes of its balancer.
     pub(crate) node: Box<str>,
     tally: Arc<Tally>,
@@ -169,6 +171,7 @@ impl Fleet {
             rejected: AtomicU64::new(0),
             unrouted: AtomicU64::new(0),
             failed_handshakes: AtomicU64::new(0),
+            departed: DepartedServices::default(),
             node: node.into(),
             tally,
             figures: Figures::default(),

@@ -47,32 +47,6 @@ fn a_service_of_which_all_is_drained_says_so_and_is_undrained() {
 }
 
 #[test]
-fn one_name_of_several_addresses_is_drained_as_a_whole() {
-    let three = Three::guarded();
-    let mut browser = with_token(DESK, ADMIN);
-    browser.always_run(
-        "const asked = window.fetch; window.fetch = async (path, options) => { \
-         if (String(options?.method) == 'PUT') window.put = path; \
-         const answer = await asked(path, options); \
-         if (!path.startsWith('./v1/running/services/http/web')) return answer; \
-         const body = await answer.json(); \
-         body.upstreams = body.upstreams.map(row => row.name == 'a' ? { ...row, name: 'a#1', key: 'a', host: 'a.test' } : row); \
-         return new Response(JSON.stringify(body)); };",
-    );
-    browser.open(&url(&three.node, "#overview?open=http/web"));
-    browser.click("[data-drain='a#1']");
-    browser.wait_for(
-        "document.getElementById('ask-text').innerText.includes('a (all addresses of a.test) of web')",
-    );
-    browser.click("#ask-yes");
-    browser.wait_for("document.querySelector('#told').innerText.includes('is drained from')");
-    assert_eq!(
-        browser.eval("window.put"),
-        "./v1/services/web/upstreams/a/drain?mode=http"
-    );
-}
-
-#[test]
 fn charts_end_with_what_is_shown_beside_them_and_begin_an_hour_ago() {
     let three = Three::start();
     let mut browser = Browser::start(DESK);
@@ -204,4 +178,19 @@ fn below_stats_uri_nobody_asks_for_the_stream() {
         "{requests:?}"
     );
     assert_eq!(browser.problems(), Vec::<String>::new());
+}
+
+#[test]
+fn a_service_that_never_served_opens_into_why() {
+    let three = Three::start();
+    three.node.put("services/new/hosts", "new.test");
+    three.node.put("services/new/balance", "sideways");
+    let mut browser = Browser::start(DESK);
+    browser.open(&url(&three.node, ""));
+    browser.wait_for(&row("services/new", "refused"));
+    browser.click("[data-problem='refused services/new'] a");
+    browser.wait_for(
+        "document.querySelector('.detail .diagnostic').innerText.includes('balance \"sideways\" is unknown')",
+    );
+    is_quiet(&mut browser, &three.node);
 }

@@ -270,11 +270,12 @@ fn nodes_that_run_other_keys_or_are_gone_are_told() {
         "{}.status/nodes",
         board.file_name().expect("a name").display()
     ));
-    let own = fs::read_dir(&board)
-        .expect("a board")
-        .map(|entry| entry.expect("an entry").path())
-        .find(|path| path.extension().is_some_and(|e| e == "json"))
-        .expect("its own file");
+    let own = || {
+        let mut files = fs::read_dir(&board).ok()?.flatten().map(|file| file.path());
+        files.find(|path| path.extension().is_some_and(|e| e == "json"))
+    };
+    support::wait_until("its own file", || own().is_some());
+    let own = own().expect("a file");
     let mut status: Value = serde_json::from_slice(&fs::read(own).expect("read")).expect("JSON");
     status["node"] = json!("stale");
     status["digest"] = json!("0123456789abcdef");

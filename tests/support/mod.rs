@@ -15,6 +15,7 @@ pub mod docker;
 pub mod door;
 pub mod engine;
 pub mod etcd;
+pub mod haproxy;
 pub mod load;
 pub mod message;
 pub mod origin;

@@ -63,11 +63,9 @@ impl Called {
         let generation = views.shared.published.current();
         let all = proxies(&generation.plan);
         let (proxy, member) = find(&all, called)?;
-        let name = member.name.as_str();
-        let upstream = name.split('/').next().unwrap_or(name);
         Ok(Self {
             service: proxy.service.clone(),
-            upstream: upstream.to_owned(),
+            upstream: member.name.key().to_owned(),
         })
     }
 

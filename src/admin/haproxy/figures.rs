@@ -2,12 +2,14 @@
 //!
 //! `docs/haproxy_tools.md` tells where a figure means something else than HAProxy's.
 
+use std::sync::Arc;
+
 use super::checks;
 use super::columns::{Row, at};
 use super::proxies::{Proxy, Server};
 use crate::admin::sampler::{Samples, Spread};
 use crate::admin::views::mode;
-use crate::balance::{Health, Member, Share};
+use crate::balance::{Health, Member, ServiceFigures, ServiceState, Share};
 use crate::config::{CheckKind, Maintenance, Sticky};
 use crate::plan::{Plan, Service};
 use crate::proxy::{Shared, now_ms};
@@ -83,27 +85,17 @@ pub(super) fn throttle(service: &Service, member: &Member) -> Option<u64> {
 
 pub(super) fn http_in(shared: &Shared, plan: &Plan, samples: &Samples) -> Row<'static> {
     let mut row = of(HTTP_IN, "FRONTEND", Kind::Frontend, HTTP_IN_ID);
-    let is_http = |service: &&std::sync::Arc<Service>| service.tcp_port().is_none();
-    let (mut answers, mut requests, mut rate) = ([0; 5], 0, 0.0);
-    let (mut up, mut down) = (0, 0);
-    for service in plan.services().filter(is_http) {
-        for (sum, own) in answers.iter_mut().zip(service.state.answers()) {
-            *sum += own;
-        }
-        requests += begun(service);
-        rate += samples.rates_of(service).requests;
-        let bytes = service.state.bytes();
-        (up, down) = (up + bytes.0, down + bytes.1);
-    }
+    let sums = shared.departed.http.with(sums(plan, false));
+    let rates = services(plan, false).map(|service| samples.rates_of(service).requests);
     row.set(at::SCUR, shared.connections() as u64);
     row.set(at::SLIM, u64::from(plan.balancer().max_connections));
     row.set(at::EREQ, shared.rejected());
     row.set(at::STATUS, "OPEN");
-    row.set(at::BIN, up);
-    row.set(at::BOUT, down);
-    row.set(at::REQ_RATE, whole(rate));
-    row.set(at::REQ_TOT, requests + shared.rejected());
-    classes(&mut row, answers);
+    row.set(at::BIN, sums.bytes_up);
+    row.set(at::BOUT, sums.bytes_down);
+    row.set(at::REQ_RATE, whole(rates.sum()));
+    row.set(at::REQ_TOT, sums.requests() + shared.rejected());
+    classes(&mut row, sums.answers);
     row.set(at::MODE, "http");
     row
 }
@@ -113,10 +105,11 @@ pub(super) fn frontend<'a>(proxy: &'a Proxy<'a>, samples: &Samples) -> Row<'a> {
     let service = proxy.service;
     let mut row = of(&proxy.name, "FRONTEND", Kind::Frontend, proxy.iid);
     let queued = service.state.gate.queued() as u64;
-    row.set(at::SCUR, in_flight(service) + queued);
+    let sums = service.figures();
+    row.set(at::SCUR, sums.upstreams.in_flight + queued);
     row.set(at::SLIM, service.config.max_connections.map(u64::from));
-    row.set(at::STOT, begun(service) + queued);
-    row.set(at::DREQ, service.state.turned_away());
+    row.set(at::STOT, sums.flows_begun() + queued);
+    row.set(at::DREQ, sums.turned_away);
     row.set(at::STATUS, "OPEN");
     row.set(at::REQ_TOT, 0);
     traffic(&mut row, service, samples);
@@ -171,7 +164,7 @@ pub(super) fn server<'a>(proxy: &'a Proxy<'a>, server: &Server<'a>, samples: &Sa
 
 pub(super) fn backend<'a>(proxy: &'a Proxy<'a>, samples: &Samples) -> Row<'a> {
     let service = proxy.service;
-    let state = &service.state;
+    let sums = service.figures();
     let mut row = of(&proxy.name, "BACKEND", Kind::Backend, proxy.iid);
     let (mut up, mut weight, mut standing_in) = (0, 0, 0);
     for server in proxy.servers() {
@@ -195,27 +188,22 @@ pub(super) fn backend<'a>(proxy: &'a Proxy<'a>, samples: &Samples) -> Row<'a> {
     row.set(at::BCK, standing_in);
     row.set(at::WEIGHT, weight);
     row.set(at::UWEIGHT, weight);
-    row.set(at::QCUR, state.gate.queued() as u64);
-    row.set(at::SCUR, in_flight(service));
+    row.set(at::QCUR, service.state.gate.queued() as u64);
+    row.set(at::SCUR, sums.upstreams.in_flight);
     row.set(at::SLIM, service.config.max_connections.map(u64::from));
-    row.set(at::STOT, begun(service));
-    row.set(at::DREQ, state.turned_away());
-    row.set(at::ERESP, state.failures());
-    let members = || service.all_members();
-    row.set(
-        at::ECON,
-        members().map(|m| m.state.connect_failures()).sum::<u64>(),
-    );
-    row.set(at::LBTOT, members().map(|m| m.state.served()).sum::<u64>());
+    row.set(at::STOT, begun(service, &sums));
+    row.set(at::DREQ, sums.turned_away);
+    row.set(at::ERESP, sums.failures);
+    row.set(at::ECON, sums.upstreams.connect_failures);
+    row.set(at::LBTOT, sums.upstreams.served);
     if service.tcp_port().is_none() {
-        classes(&mut row, state.answers());
-        row.set(at::REQ_TOT, begun(service));
+        classes(&mut row, sums.answers);
+        row.set(at::REQ_TOT, sums.requests());
     }
     // Whatever of them came up or went down last.
     let since = service.members.iter().filter_map(|m| m.state.since_ms());
     row.set(at::LASTCHG, seconds_since(since.max()));
-    let downs = members().map(|member| member.state.downs());
-    row.set(at::CHKDOWN, downs.sum::<u64>());
+    row.set(at::CHKDOWN, sums.upstreams.downs);
     traffic(&mut row, service, samples);
     times(&mut row, service, samples.spread_of(service));
     let policy = service.config.policy.as_deref();
@@ -272,22 +260,30 @@ fn seconds_since(ms: Option<u64>) -> Option<u64> {
     Some(now_ms().saturating_sub(ms?) / 1000)
 }
 
-fn in_flight(service: &Service) -> u64 {
-    let members = service.all_members();
-    members
-        .map(|member| u64::from(member.state.in_flight()))
-        .sum()
+/// HTTP services, or TCP services.
+fn services(plan: &Plan, is_tcp: bool) -> impl Iterator<Item = &Arc<Service>> {
+    plan.services()
+        .filter(move |service| service.tcp_port().is_some() == is_tcp)
 }
 
-/// Requests or flows, however they ended or will. An upgraded connection was an answer before, and answers count
-/// from their head on.
-pub(super) fn begun(service: &Service) -> u64 {
-    let state = &service.state;
-    let served = match service.tcp_port() {
-        Some(_) => state.flows() + in_flight(service),
-        None => state.answers().iter().sum(),
-    };
-    served + state.failures() + state.turned_away()
+/// The same with what each comes to.
+fn sums(plan: &Plan, is_tcp: bool) -> impl Iterator<Item = (&ServiceState, ServiceFigures)> {
+    services(plan, is_tcp).map(|service| (&*service.state, service.figures()))
+}
+
+/// Requests and flows of all services, also of those that are gone.
+pub(super) fn all_begun(shared: &Shared, plan: &Plan) -> u64 {
+    let requests = shared.departed.http.with(sums(plan, false)).requests();
+    let flows = shared.departed.tcp.with(sums(plan, true)).flows_begun();
+    requests + flows
+}
+
+/// Requests or flows, however they ended or will.
+fn begun(service: &Service, sums: &ServiceFigures) -> u64 {
+    match service.tcp_port() {
+        Some(_) => sums.flows_begun(),
+        None => sums.requests(),
+    }
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::checks;
-use super::figures::{Standing, begun, throttle};
+use super::figures::{Standing, all_begun, throttle};
 use super::proxies::{Proxy, Server, proxies};
 use crate::admin::Views;
 use crate::admin::metrics::process::usage;
@@ -122,11 +122,7 @@ pub(super) fn info(views: &Views) -> String {
     let (days, hours, minutes) = (uptime / 86_400, uptime / 3600 % 24, uptime / 60 % 60);
     let seconds = uptime % 60;
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
-    let requests: u64 = generation
-        .plan
-        .services()
-        .map(|service| begun(service))
-        .sum();
+    let requests = all_begun(shared, &generation.plan);
     let lines = [
         ("Name", "pointsman".to_owned()),
         ("Version", node.version.clone()),

@@ -9,7 +9,7 @@ const busy = new Set();
 export function keysOf(ctx, service, row) {
   const isDrained = row.state === "drained";
   const words = isDrained ? "Undrain" : "Drain";
-  const id = `${service.mode}/${service.name}/${keyOf(row)}`;
+  const id = `${service.mode}/${service.name}/${row.key}`;
   return h(
     "button",
     {
@@ -25,25 +25,25 @@ export function keysOf(ctx, service, row) {
   );
 }
 
-/// The name in the keys: several addresses of one DNS name have it in common.
-const keyOf = (row) => row.key ?? row.name;
-
 const named = (service) => (service.mode === "tcp" ? `${service.name} (tcp)` : service.name);
 
 async function decide(ctx, service, row, isDrained, id) {
-  const isShared = keyOf(row) !== row.name;
-  const address = isShared ? `all addresses of ${row.host ?? keyOf(row)}` : row.address;
-  const target = `${keyOf(row)} (${address}) of ${named(service)}`;
-  const others = service.upstreams_up - (row.state === "up" ? 1 : 0);
+  const isOfName = row.key !== row.name;
+  const target = isOfName ? `${row.key} of ${named(service)}` : `${row.name} (${row.address}) of ${named(service)}`;
+  // A list of upstreams knows one address of a name, and not the others.
+  const same = service.upstreams ? service.upstreams.filter((one) => one.key === row.key) : [row];
+  const others = service.upstreams_up - same.filter((one) => one.state === "up").length;
+  const many = isOfName && !(service.upstreams && same.length < 2);
+  const whole = many ? `, all ${service.upstreams ? `${same.length} ` : ""}addresses of it,` : "";
   const text = isDrained
-    ? `${target} is given new requests again, on every node.`
-    : `${target} is given nothing new, on every node; what it has under way it finishes.` +
+    ? `${target}${whole} is given new requests again, on every node.`
+    : `${target}${whole} is given nothing new, on every node; what it has under way it finishes.` +
       (others < 1 ? " No other upstream of this service is up." : "");
   const words = isDrained ? "Undrain" : "Drain";
-  if (!(await isConfirmed(`${words} ${keyOf(row)}?`, text, words))) return;
+  if (!(await isConfirmed(`${words} ${row.key}?`, text, words))) return;
   busy.add(id);
   ctx.render();
-  const path = `services/${encodeURIComponent(service.name)}/upstreams/${encodeURIComponent(keyOf(row))}/drain?mode=${service.mode}`;
+  const path = `services/${encodeURIComponent(service.name)}/upstreams/${encodeURIComponent(row.key)}/drain?mode=${service.mode}`;
   try {
     const done = await ask(path, { method: isDrained ? "DELETE" : "PUT", headers: { "X-Pointsman": "page" } });
     const at = `revision ${number(done.revision)}`;

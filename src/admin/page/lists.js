@@ -145,7 +145,7 @@ function certificates(ctx) {
         "tr",
         { role: "row", key: one.name },
         h("td", { role: "cell", class: "name" }, h("strong", null, one.name)),
-        cell("State", null, badge(one.state, { "expires-soon": "ends soon", expired: "ended" }[one.state] ?? one.state)),
+        cell("State", null, badge(one.state, { "expires-soon": "ends soon", expired: "ended", kept: "last good one" }[one.state] ?? one.state)),
         cell(
           "Ends",
           { class: "num" },

@@ -90,7 +90,7 @@ const strong = (words) => h("strong", null, words);
 
 function figures({ overview, answers, clock }) {
   const { services: all = {}, upstreams = {}, certificates = {}, stores = [] } = overview;
-  const next = (answers.data("certificates") ?? []).filter((one) => one.state !== "expired").map((one) => one.not_after).sort()[0];
+  const next = (answers.data("certificates") ?? []).filter((one) => Date.parse(one.not_after) > clock).map((one) => one.not_after).sort()[0];
   // Those of certificates are told by the figure of certificates.
   const warnings = overview.warnings - (answers.data("refused")?.warnings ?? []).filter((one) => ["expires-soon", "expired"].includes(one.code)).length;
   const away = stores.filter((store) => !store.connected).length;

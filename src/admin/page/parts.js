@@ -23,6 +23,7 @@ const STATES = {
   refused: ["bad", "stop"],
   error: ["bad", "cross"],
   expired: ["bad", "cross"],
+  kept: ["warn", "half"],
   "expires-soon": ["warn", "triangle"],
   warning: ["warn", "triangle"],
   warn: ["warn", "triangle"],

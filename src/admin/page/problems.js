@@ -156,7 +156,7 @@ function refusals(ctx) {
     key: `refused ${refusal.unit}`,
     state: "refused",
     title: [
-      unit(refusal.unit, refusal.serving === "last-good"),
+      unit(refusal.unit),
       refusal.serving === "last-good" ? " is refused; its last good form serves" : " is refused; nothing serves, it never had a good form",
       h("span", { class: "calm" }, " · revision ", revision(refusal.revision)),
     ],
@@ -167,18 +167,20 @@ function refusals(ctx) {
   return { absent, lastGood, length: all.length };
 }
 
-/// With a way to what runs under this name, if something does.
-function unit(name, isServing) {
+/// With a way to what there is under this name.
+function unit(name) {
   const service = serviceOf(name);
   const words = h("strong", { class: "clamp", title: name }, name);
-  if (service && isServing) return h("a", { href: serviceHref(service) }, words);
+  if (service) return h("a", { href: serviceHref(service) }, words);
   if (name.startsWith("certs/")) return h("a", { href: `#certificates?q=${encodeURIComponent(name.slice(6))}` }, words);
   return words;
 }
 
 /// Units that have a line of their own here are put into `known`.
 function certificates({ answers, clock }, state, known) {
-  const all = (answers.data("certificates") ?? []).filter((one) => one.state === state);
+  // One that is kept, its successor being refused, ends like any other.
+  const stateOf = (one) => (one.state === "kept" && Date.parse(one.not_after) < clock ? "expired" : one.state);
+  const all = (answers.data("certificates") ?? []).filter((one) => stateOf(one) === state);
   all.sort((a, b) => a.not_after.localeCompare(b.not_after));
   return all.map((one) => {
     known.add(one.unit);
@@ -226,7 +228,7 @@ function told(ctx, name, title, isWanted = () => true) {
   return [...units].map(([key, all]) => ({
     key: `${name} ${key}`,
     state: name === "templates" ? "error" : "warning",
-    title: [title, all[0].unit && [": ", unit(all[0].unit, name === "warnings")]],
+    title: [title, all[0].unit && [": ", unit(all[0].unit)]],
     kids: diagnostics(ctx, `${name} ${key}`, all),
   }));
 }

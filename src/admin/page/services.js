@@ -39,7 +39,7 @@ const path = (id) => {
 
 export function wants({ place, answers }) {
   // What is not on this page of the list is not shown, whatever the address says.
-  const shown = new Set((answers.data("services")?.rows ?? []).map(rowId));
+  const shown = new Set((answers.data("services")?.rows ?? []).filter((row) => row.state !== "refused").map(rowId));
   return [
     { name: "services", path: `running/services?${query(place, STATES, SORTS)}`, age: 2_000 },
     ...place.open.filter((id) => shown.has(id)).map((id) => ({ name: `service ${id}`, path: path(id), age: 2_000 })),
@@ -125,7 +125,7 @@ function rows(ctx, row) {
         ),
         tcpMark(row),
       ),
-      cell("State", { class: "states" }, badge(row.state), " ", h("span", { class: "calm" }, since(row.since, clock)), row.refused && [" ", h("span", { key: "refused" }, badge("refused"))]),
+      cell("State", { class: "states" }, badge(row.state), " ", h("span", { class: "calm" }, since(row.since, clock)), row.refused && row.state !== "refused" && [" ", h("span", { key: "refused" }, badge("refused"))]),
       cell(
         "Leads here",
         { class: "hosts" },
@@ -161,6 +161,11 @@ function meter({ upstreams_up: up, upstreams_total: total, upstreams_drained: dr
 
 function opened(ctx, row, id) {
   const { answers } = ctx;
+  // Nothing of it runs: all there is to say is why.
+  if (row.state === "refused") {
+    const refusal = (answers.data("refused")?.refused ?? []).find((one) => one.unit === row.unit);
+    return h("div", { class: "opened", key: "absent" }, refusal ? refused(ctx, refusal, id) : missing(answers.error("refused"), row.name));
+  }
   const detail = answers.data(`service ${id}`);
   const error = answers.error(`service ${id}`);
   if (!detail) return h("div", { class: "opened" }, missing(error, row.name));
@@ -170,13 +175,7 @@ function opened(ctx, row, id) {
   return h(
     "div",
     { class: "opened" },
-    detail.refusal &&
-      h(
-        "div",
-        { class: "problem refused", key: "refusal" },
-        h("p", { class: "refusal" }, badge("refused", ["refused at revision ", revision(detail.refusal.revision), detail.refusal.serving === "last-good" ? "; this is its last good form" : "; nothing serves"])),
-        diagnostics(ctx, `row ${id}`, detail.refusal.diagnostics),
-      ),
+    detail.refusal && refused(ctx, detail.refusal, id),
     h(
       "dl",
       { class: "facts" },
@@ -223,6 +222,11 @@ function opened(ctx, row, id) {
       }),
     ),
   );
+}
+
+function refused(ctx, { revision: at, serving, diagnostics: all }, id) {
+  const words = ["refused at revision ", revision(at), serving === "last-good" ? "; this is its last good form" : "; nothing serves"];
+  return h("div", { class: "problem refused", key: "refusal" }, h("p", { class: "refusal" }, badge("refused", words)), diagnostics(ctx, `row ${id}`, all));
 }
 
 const fact = (name, value) => h("div", { key: name }, h("dt", null, name), h("dd", null, value));

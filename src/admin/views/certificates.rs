@@ -1,5 +1,8 @@
 //! Certificates that are served, and how long they last.
 
+use std::collections::HashSet;
+use std::sync::Arc;
+
 use axum::extract::State;
 use serde::Serialize;
 
@@ -28,7 +31,13 @@ pub(super) async fn list(State(views): State<Views>) -> Shown {
     shown(move || {
         let generation = views.shared.published.current();
         let all = generation.plan.certificates();
-        let mut rows: Vec<_> = all.iter().map(|named| CertificateRow::new(named)).collect();
+        let status = views.status.borrow().clone();
+        let refused: HashSet<&str> = status.refused.iter().map(|r| r.unit.as_str()).collect();
+        let row = |named: &Arc<NamedCertificate>| {
+            let is_kept = refused.contains(named.unit.as_str());
+            CertificateRow::new(named, is_kept)
+        };
+        let mut rows: Vec<_> = all.iter().map(row).collect();
         rows.sort_by_key(|row| row.days_left);
         rows
     })
@@ -40,7 +49,8 @@ pub(super) fn end(named: &NamedCertificate) -> End {
 }
 
 impl CertificateRow {
-    fn new(named: &NamedCertificate) -> Self {
+    /// `is_kept`: its key has another one by now, which is refused.
+    fn new(named: &NamedCertificate, is_kept: bool) -> Self {
         let own = &named.certificate;
         Self {
             name: named.name.as_str().to_owned(),
@@ -52,6 +62,7 @@ impl CertificateRow {
             not_after: time_text(own.not_after()),
             days_left: (own.not_after() - now()).div_euclid(DAY),
             state: match end(named) {
+                _ if is_kept => "kept",
                 End::Far => "live",
                 End::Near => "expires-soon",
                 End::Past => "expired",

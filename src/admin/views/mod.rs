@@ -69,7 +69,16 @@ impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Asked<T
     type Rejection = Refusal;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refusal> {
-        let bad = |error: QueryRejection| Refusal::new(StatusCode::BAD_REQUEST, error.body_text());
+        let bad = |error: QueryRejection| {
+            let why = error.body_text();
+            let own = why
+                .rsplit_once("query string: ")
+                .map_or(&*why, |(_, own)| own);
+            Refusal::new(
+                StatusCode::BAD_REQUEST,
+                format!("behind the question mark: {own}"),
+            )
+        };
         let Query(asked) = Query::<T>::from_request_parts(parts, state)
             .await
             .map_err(bad)?;

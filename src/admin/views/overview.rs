@@ -210,6 +210,8 @@ impl Conditions {
             services::Condition::Degraded => &mut self.services.degraded,
             services::Condition::Down => &mut self.services.down,
             services::Condition::Drained => &mut self.services.drained,
+            // None that runs is.
+            services::Condition::Refused => &mut self.services.down,
             services::Condition::Empty => &mut self.services.empty,
             services::Condition::Maintenance => &mut self.services.maintenance,
         } += 1;

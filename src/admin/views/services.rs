@@ -14,17 +14,21 @@ use crate::admin::api::Refusal;
 use crate::admin::history::{HourView, round};
 use crate::admin::sampler::{SERVICE_STEP, Samples, Totals};
 use crate::balance::{Health, Member};
+use crate::change::{HTTP, TCP};
 use crate::config::HostPattern;
 use crate::plan::Service;
-use crate::status;
+use crate::status::{self, Serving};
 
 /// Hosts of one row.
 const HOSTS: usize = 5;
 
 /// Whether a service can serve. In the order of how bad it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Condition {
+    /// Its keys are refused, and it never had a good form: nothing serves.
+    #[default]
+    Refused,
     Down,
     /// All are drained: who does not belong to one is answered 503.
     Drained,
@@ -60,7 +64,7 @@ pub(super) enum Sort {
     Since,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize)]
 pub(super) struct ServiceRow {
     unit: String,
     name: String,
@@ -72,7 +76,8 @@ pub(super) struct ServiceRow {
     hosts: Vec<String>,
     hosts_total: usize,
     port: Option<u16>,
-    balance: &'static str,
+    /// Of one that runs.
+    balance: Option<&'static str>,
     /// Those that take something new.
     upstreams_up: usize,
     upstreams_drained: usize,
@@ -132,7 +137,7 @@ fn page(views: &Views, wanted: &Wanted<Filter, Sort>) -> Page<ServiceRow> {
     let is_refused = |service: &Service| refused.contains(service.unit.as_str());
     let samples = views.sampler.samples();
     let word = wanted.word();
-    let found = generation.plan.services().filter(|service| {
+    let running = generation.plan.services().filter(|service| {
         let is_wanted = match wanted.state {
             None => true,
             Some(Filter::Refused) => is_refused(service),
@@ -140,18 +145,65 @@ fn page(views: &Views, wanted: &Wanted<Filter, Sort>) -> Page<ServiceRow> {
         };
         is_wanted && is_found(service, &word)
     });
-    let mut found: Vec<_> = found.collect();
-    found.sort_by_key(|service| service.order());
+    let absent: Vec<_> = status.refused.iter().filter_map(Absent::read).collect();
+    let wanted_absent = absent.iter().filter(|absent| {
+        matches!(wanted.state, None | Some(Filter::Refused)) && has_word(absent.unit, &word)
+    });
+    let mut found: Vec<_> = running.map(|service| Found::Running(service)).collect();
+    found.extend(wanted_absent.map(Found::Absent));
+    found.sort_by(|a, b| a.order().cmp(&b.order()));
     let keyed = found.into_iter().enumerate();
-    let keyed = keyed.map(|(place, service)| match wanted.sort {
-        Sort::Name => (place as f64, service),
-        sort => (key(service, sort, &samples), service),
+    let keyed = keyed.map(|(place, found)| match (wanted.sort, &found) {
+        (Sort::Name, _) => (place as f64, found),
+        (_, Found::Absent(_)) => (0.0, found),
+        (sort, Found::Running(service)) => (key(service, sort, &samples), found),
     });
     // The worst and the busiest first.
     let falls = !matches!(wanted.sort, Sort::Name | Sort::State);
-    wanted.page_of(generation.plan.len(), keyed.collect(), falls, |service| {
-        ServiceRow::new(service, &samples, is_refused(service))
+    let total = generation.plan.len() + absent.len();
+    wanted.page_of(total, keyed.collect(), falls, |found| match found {
+        Found::Running(service) => ServiceRow::new(service, &samples, is_refused(service)),
+        Found::Absent(absent) => ServiceRow::absent(absent),
     })
+}
+
+enum Found<'a> {
+    Running(&'a Service),
+    Absent(&'a Absent<'a>),
+}
+
+impl Found<'_> {
+    fn order(&self) -> (&str, &str) {
+        match self {
+            Self::Running(service) => service.order(),
+            Self::Absent(absent) => (absent.name, absent.unit),
+        }
+    }
+}
+
+/// A service that is refused and has no form to serve by.
+struct Absent<'a> {
+    unit: &'a str,
+    name: &'a str,
+    mode: &'static str,
+    since: &'a str,
+}
+
+impl<'a> Absent<'a> {
+    fn read(refusal: &'a status::Refusal) -> Option<Self> {
+        let (dir, name) = refusal.unit.split_once('/')?;
+        let mode = match dir {
+            HTTP => "http",
+            TCP => "tcp",
+            _ => return None,
+        };
+        (refusal.serving == Serving::Absent).then_some(Self {
+            unit: &refusal.unit,
+            name,
+            mode,
+            since: &refusal.since,
+        })
+    }
 }
 
 fn key(service: &Service, sort: Sort, samples: &Samples) -> f64 {
@@ -202,7 +254,14 @@ pub(super) async fn one(
         service.config.name.as_str() == name && service.tcp_port().is_some() == is_tcp
     });
     let Some(service) = found.cloned() else {
-        let why = format!("no {mode} service of this name runs; /v1/running/services lists them");
+        let status = views.status.borrow();
+        let refused = status.refused.iter().find(|refusal| {
+            Absent::read(refusal).is_some_and(|own| own.name == name && own.mode == mode)
+        });
+        let why = match refused {
+            Some(refusal) => format!("{} is refused: {}", refusal.unit, refusal.reason()),
+            None => format!("no {mode} service of this name runs; /v1/running/services lists them"),
+        };
         return Err(Refusal::new(StatusCode::NOT_FOUND, why));
     };
     shown(move || detail(&views, &service)).await
@@ -300,7 +359,7 @@ impl ServiceRow {
             hosts: hosts.iter().take(HOSTS).map(host_text).collect(),
             hosts_total: hosts.len(),
             port: service.tcp_port(),
-            balance: service.balance.word(),
+            balance: Some(service.balance.word()),
             upstreams_up: ups(service),
             upstreams_drained: service.members.iter().filter(|m| m.weight == 0).count(),
             upstreams_total: service.members.len(),
@@ -317,6 +376,20 @@ impl ServiceRow {
             client_faults_total: service.state.client_faults(),
             bytes_in_total: totals.bytes_up,
             bytes_out_total: totals.bytes_down,
+        }
+    }
+}
+
+impl ServiceRow {
+    fn absent(absent: &Absent<'_>) -> Self {
+        Self {
+            unit: absent.unit.to_owned(),
+            name: absent.name.to_owned(),
+            mode: absent.mode,
+            state: Condition::Refused,
+            since: Some(absent.since.to_owned()),
+            refused: true,
+            ..Self::default()
         }
     }
 }

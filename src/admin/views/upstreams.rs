@@ -43,6 +43,8 @@ pub(super) struct UpstreamRow {
     /// The unit of its service.
     service: String,
     name: String,
+    /// What it is drained by.
+    key: String,
     address: String,
     host: Option<String>,
     state: Condition,
@@ -147,6 +149,7 @@ impl UpstreamRow {
         Self {
             service: service.unit.to_string(),
             name: member.name.to_string(),
+            key: member.name.key().to_owned(),
             address: member.address.to_string(),
             host: member.host.as_ref().map(ToString::to_string),
             state: Condition::of(service, member),
