@@ -61,7 +61,7 @@ export function ailing(ctx) {
 }
 
 const WORDS = {
-  down: (row) => ` is down: none of ${plural(row.upstreams_total, "upstream")} answers`,
+  down: ({ upstreams_total: n }) => (n === 1 ? " is down: its only upstream does not answer" : ` is down: none of ${plural(n, "upstream")} answers`),
   drained: () => " is drained: all its upstreams are, and who belongs to none is answered 503",
   degraded: (row, upstreams) => ` lacks ${plural(upstreams.length || row.upstreams_total - row.upstreams_up, "upstream")}`,
   empty: () => " has no upstreams",
@@ -86,7 +86,7 @@ function line({ clock }, { kind, row, upstreams, errors }) {
             { key: `${one.name} ${one.address}` },
             h("span", { class: "reason-name" }, one.name, " ", code(one.address)),
             h("span", { class: "reason" }, one.last_check || "no check told why"),
-            kind !== "down" && one.since && h("span", { class: "calm", key: "since" }, "for ", since(one.since, clock)),
+            kind !== "down" && upstreams.length > 1 && one.since && h("span", { class: "calm", key: "since" }, "for ", since(one.since, clock)),
           ),
         ),
         upstreams.length > REASONS && h("li", { key: "more", class: "calm" }, `and ${plural(upstreams.length - REASONS, "other")}`),
