@@ -1,5 +1,9 @@
 //! The stats page, as a browser shows it: Chromium over the real program.
 
+#[path = "stats_page/looks.rs"]
+mod looks;
+#[path = "stats_page/problems.rs"]
+mod problems;
 mod support;
 
 use std::fs;

@@ -127,6 +127,14 @@ impl Browser {
         self.ask("Network.setExtraHTTPHeaders", json!({ "headers": headers }));
     }
 
+    /// A script that runs in every page before the page's own.
+    pub fn always_run(&mut self, script: &str) {
+        self.ask(
+            "Page.addScriptToEvaluateOnNewDocument",
+            json!({ "source": script }),
+        );
+    }
+
     pub fn open(&mut self, url: &str) {
         let opened = self.ask("Page.navigate", json!({ "url": url }));
         assert!(opened["errorText"].is_null(), "{url}: {opened}");

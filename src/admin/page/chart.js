@@ -4,8 +4,8 @@ import { h } from "./dom.js";
 
 const WIDTH = 720;
 const HEIGHT = 100;
-/// Minutes that are shown.
-const SPANS = [5, 15, 60];
+/// Minutes that are shown, always: an axis that grows with the node is read wrongly.
+const SPAN = 60;
 
 let hovered = null;
 let redraw = () => {};
@@ -15,14 +15,11 @@ export function onHover(render) {
   redraw = render;
 }
 
-/// `series` are { name, values, look } with the oldest first, `look` being a class.
+/// `series` are { name, values, now, look } with the oldest first, `now` being the last point and `look` a class.
 /// `lead` stands for the figure of now; `format` writes values.
 export function chart({ id, title, lead, series, step, until, format, small }) {
-  const known = Math.max(...series.map((one) => one.values?.length ?? 0));
-  // A node that was just started has nothing to fill an hour with.
-  const span = SPANS.find((minutes) => minutes * 60 >= known * step) ?? SPANS.at(-1);
-  const points = Math.round((span * 60) / step);
-  const shown = series.map((one) => ({ ...one, values: (one.values ?? []).slice(-points) }));
+  const points = Math.round((SPAN * 60) / step);
+  const shown = series.map((one) => ({ ...one, values: [...(one.values ?? []), one.now].slice(-points) }));
   const length = Math.max(...shown.map((one) => one.values.length));
   const top = ceiling(Math.max(0, ...shown.flatMap((one) => one.values.filter(Number.isFinite))));
   const x = (back) => WIDTH - (back / Math.max(1, points - 1)) * WIDTH;
@@ -61,7 +58,7 @@ export function chart({ id, title, lead, series, step, until, format, small }) {
           viewBox: `0 0 ${WIDTH} ${HEIGHT}`,
           preserveAspectRatio: "none",
           role: "img",
-          "aria-label": spoken(title, shown, span, format),
+          "aria-label": spoken(title, shown, format),
           on: {
             pointermove: (event) => {
               const box = event.currentTarget.getBoundingClientRect();
@@ -93,8 +90,8 @@ export function chart({ id, title, lead, series, step, until, format, small }) {
       h(
         "span",
         { class: "chart-x", "aria-hidden": "true" },
-        h("span", null, `${span} min ago`),
-        !small && span === 60 && h("span", { key: "half" }, "30"),
+        h("span", null, `${SPAN} min ago`),
+        !small && h("span", { key: "half" }, "30"),
         h("span", null, "now"),
       ),
     ),
@@ -138,19 +135,20 @@ function ceiling(value) {
 }
 
 function pastText(back, step, until) {
-  const seconds = back * step;
+  if (back === 0) return "now";
+  const seconds = (back - 1) * step;
   const time = new Date(new Date(until).getTime() - seconds * 1000);
   const clock = Number.isNaN(time.getTime()) ? "" : `${time.toISOString().slice(11, 16)} UTC`;
   const ago = seconds < 60 ? `${seconds} s` : `${Math.round(seconds / 60)} min`;
   return `${clock} (${ago} ago)`;
 }
 
-function spoken(title, series, span, format) {
+function spoken(title, series, format) {
   const told = series.map((one) => {
     const values = one.values.filter(Number.isFinite);
     if (values.length === 0) return `${one.name}: nothing yet`;
     const most = format(Math.max(...values));
-    return `${one.name}: ${format(values.at(-1))} now, ${format(Math.min(...values))} at least, ${most} at most`;
+    return `${one.name}: ${format(one.values.at(-1) ?? null)} now, ${format(Math.min(...values))} at least, ${most} at most`;
   });
-  return `${title} over the last ${span} minutes. ${told.join(". ")}`;
+  return `${title} over the last ${SPAN} minutes. ${told.join(". ")}`;
 }

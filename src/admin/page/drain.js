@@ -15,18 +15,21 @@ export function keysOf(ctx, service, row) {
     {
       type: "button",
       class: "key key-small",
-      disabled: busy.has(id),
-      "aria-label": `${words} ${row.name} of ${service.name}`,
+      // Not `disabled`: it would lose the focus, and the same button undrains afterwards.
+      "aria-disabled": busy.has(id) ? "true" : null,
+      "aria-label": `${words} ${row.name} of ${named(service)}`,
       "data-drain": row.name,
-      on: { click: () => decide(ctx, service, row, isDrained, id) },
+      on: { click: () => busy.has(id) || decide(ctx, service, row, isDrained, id) },
     },
     busy.has(id) ? "…" : words,
   );
 }
 
+const named = (service) => (service.mode === "tcp" ? `${service.name} (tcp)` : service.name);
+
 async function decide(ctx, service, row, isDrained, id) {
   const isOfName = row.key !== row.name;
-  const target = isOfName ? `${row.key} of ${service.name}` : `${row.name} (${row.address}) of ${service.name}`;
+  const target = isOfName ? `${row.key} of ${named(service)}` : `${row.name} (${row.address}) of ${named(service)}`;
   // A list of upstreams knows one address of a name, and not the others.
   const same = service.upstreams ? service.upstreams.filter((one) => one.key === row.key) : [row];
   const others = service.upstreams_up - same.filter((one) => one.state === "up").length;

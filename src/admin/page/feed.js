@@ -29,7 +29,7 @@ export async function ask(path, options = {}) {
 }
 
 /// Calls `onOverview(overview)` about once a second and `onLink(state, why)` when the connection changes:
-/// live, polling or lost.
+/// live, polling or lost. Where the first overview says that there is no stream, as below `stats_uri`, none is asked for.
 export function follow(onOverview, onLink) {
   let source = null;
   let closed = 0;
@@ -84,13 +84,14 @@ export function follow(onOverview, onLink) {
     const start = performance.now();
     try {
       const overview = await ask("overview");
-      onLink("polling");
+      const isFirst = lastTry === -Infinity;
+      if (!isFirst || overview.stream === false) onLink("polling");
       onOverview(overview);
       // Perhaps the stream can be had again: certainly worth a look if the node was away.
-      if (wasAway || performance.now() - lastTry > 60_000) {
+      if (overview.stream !== false && (wasAway || performance.now() - lastTry > 60_000)) {
         wasAway = false;
         lastTry = performance.now();
-        closed = 2;
+        closed = isFirst ? 0 : 2;
         open();
         return;
       }
@@ -100,9 +101,9 @@ export function follow(onOverview, onLink) {
     }
     timer = setTimeout(poll, Math.max(250, POLL_MS - (performance.now() - start)));
   };
-  let lastTry = performance.now();
+  let lastTry = -Infinity;
   let wasAway = false;
-  open();
+  poll();
 }
 
 /// Answers by name, asked again when they are older than their age or another address is wanted.

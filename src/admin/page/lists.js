@@ -1,8 +1,9 @@
 // The other views: upstreams, listeners, certificates, generations, nodes, events.
 
 import { h } from "./dom.js";
-import { clock as clockText, count, id, latency, plural, utc } from "./format.js";
-import { ago, badge, cell, choice, clipped, code, head, missing, pager, panel, quiet, search, since, sorter, table, time, tone } from "./parts.js";
+import { fleet } from "./fleet.js";
+import { clock as clockText, count, id, latency, left, plural, took, utc } from "./format.js";
+import { ago, badge, cell, choice, clipped, code, head, missing, pager, panel, quiet, revision, search, serviceHref, serviceLink, serviceOf, since, sorter, table, tcpMark, time, tone } from "./parts.js";
 import { query, upstreamRow } from "./services.js";
 
 const SIZE = 50;
@@ -78,12 +79,10 @@ function upstreams(ctx) {
           ctx.overview.may_change && head(h("span", { class: "sr" }, "Drain"), { key: "drain" }),
         ],
         list.rows.map((row) => {
-          const mode = row.service.startsWith("tcp-") ? "tcp" : "http";
-          const name = row.service.slice(row.service.indexOf("/") + 1);
-          const link = `#overview?${new URLSearchParams({ q: name, open: `${mode}/${name}` })}`;
           // How many others are up is known of the service alone.
-          const service = { mode, name, upstreams_up: Infinity };
-          return upstreamRow(ctx, service, row, cell("Service", { class: "service" }, h("a", { href: link, class: "clip", title: row.service }, name)));
+          const service = { ...serviceOf(row.service), upstreams_up: Infinity };
+          const link = h("a", { href: serviceHref(service), class: "clamp", title: row.service }, service.name);
+          return upstreamRow(ctx, service, row, cell("Service", { class: "service" }, link, " ", tcpMark(service)));
         }),
         { class: "cards", key: "table" },
       ),
@@ -125,7 +124,7 @@ function listeners(ctx) {
         { role: "row", key: `${one.address} ${one.protocol}` },
         h("td", { role: "cell", class: "name" }, code(one.address)),
         cell("Protocol", null, h("span", { class: "tag" }, one.protocol)),
-        cell("Service", null, one.service ? code(one.service) : h("span", { class: "calm" }, "by host and path")),
+        cell("Service", null, one.service ? (serviceOf(one.service) ? serviceLink(serviceOf(one.service)) : code(one.service)) : h("span", { class: "calm" }, "by host and path")),
         cell("Since", null, since(one.since, ctx.clock)),
       ),
   });
@@ -146,11 +145,11 @@ function certificates(ctx) {
         "tr",
         { role: "row", key: one.name },
         h("td", { role: "cell", class: "name" }, h("strong", null, one.name)),
-        cell("State", null, badge(one.state, { "expires-soon": "ends soon", expired: "ended" }[one.state] ?? one.state)),
+        cell("State", null, badge(one.state, { "expires-soon": "ends soon", expired: "ended", kept: "last good one" }[one.state] ?? one.state)),
         cell(
           "Ends",
           { class: "num" },
-          one.state === "expired" ? ago(one.not_after, ctx.clock) : time(one.not_after, `in ${plural(one.days_left, "day")}`),
+          one.state === "expired" ? ago(one.not_after, ctx.clock) : time(one.not_after, `in ${left(one.not_after, ctx.clock)}`),
           h("span", { class: "calm" }, ` ${utc(one.not_after).slice(0, 10)}`),
         ),
         cell("For", null, clipped(one.names.slice(0, 2).join(", "), { title: one.names.join("\n") }), one.names.length > 2 && h("span", { class: "calm", key: "more" }, ` +${one.names.length - 2}`)),
@@ -183,7 +182,7 @@ function generations(ctx) {
       h(
         "tr",
         { role: "row", key: String(one.generation), "data-generation": one.generation },
-        h("td", { role: "cell", class: "name" }, h("strong", null, id(one.generation)), h("span", { class: "calm" }, ` revision ${id(one.revision)}`), one.generation === ctx.overview.generation && [" ", h("span", { class: "tag", key: "current" }, "current")]),
+        h("td", { role: "cell", class: "name" }, h("strong", null, id(one.generation)), h("span", { class: "calm" }, " revision ", revision(one.revision)), one.generation === ctx.overview.generation && [" ", h("span", { class: "tag", key: "current" }, "current")]),
         cell("When", null, ago(one.at, ctx.clock)),
         cell("Because of", null, one.reason.replaceAll("-", " ")),
         cell(
@@ -202,49 +201,40 @@ function generations(ctx) {
 }
 
 function nodes(ctx) {
-  const data = ctx.answers.data("nodes");
-  const all = (data?.nodes ?? []).filter((node) => !node.gone_since);
-  const own = all.find((node) => node.node === ctx.overview.node);
-  const digest = own?.digest ?? mostOf(all.map((node) => node.digest));
-  const newest = Math.max(0, ...all.map((node) => node.revision));
-  const others = all.filter((node) => node.digest !== digest).length;
+  const { problem, all, others } = fleet(ctx);
+  const strange = others.filter((node) => node.differs_since).length;
+  const row = (one) =>
+    h(
+      "tr",
+      { role: "row", key: one.node, "data-node": one.node },
+      h("td", { role: "cell", class: "name" }, h("strong", { class: "clamp", title: one.node }, one.node), one.node === ctx.overview.node && [" ", h("span", { class: "tag", key: "own" }, "this one")]),
+      cell("Phase", null, one.gone_since ? [badge("gone"), h("span", { class: "calm", key: "gone" }, " for ", since(one.gone_since, ctx.clock))] : badge(one.phase)),
+      cell("Generation", { class: "num" }, id(one.generation)),
+      cell("Revision", { class: "num" }, revision(one.revision), one.is_behind && h("span", { class: "tone-warn", key: "behind" }, " behind")),
+      cell("Digest", null, h("code", { title: one.digest }, one.digest.slice(0, 8)), one.differs_since && [" ", h("span", { key: "differs", "data-differs": true }, badge("warning", "differs"))]),
+      cell("Refused", { class: "num" }, one.refused_total > 0 ? badge("refused", count(one.refused_total)) : "0"),
+      cell("Connections", { class: "num" }, count(one.active)),
+      cell("Version", null, one.version),
+      cell("Up for", null, one.gone_since ? h("span", { class: "calm" }, "–") : since(one.started, ctx.clock)),
+      cell("Last written", null, ago(one.updated, ctx.clock)),
+    );
   return h(
     "div",
     { class: "view", key: "nodes" },
-    data?.problem && h("p", { class: "notice tone-warn", key: "problem" }, badge("warning", data.problem)),
-    others > 0 && h("p", { class: "notice tone-warn", key: "differ" }, badge("warning", `${plural(others, "node")} ${others === 1 ? "runs" : "run"} other keys than this one`)),
+    problem && h("p", { class: "notice tone-warn", key: "problem" }, badge("warning", problem)),
+    strange > 0 && h("p", { class: "notice tone-warn", key: "differ" }, badge("warning", `${plural(strange, "node")} ${strange === 1 ? "runs" : "run"} other keys than this one`)),
     whole(ctx, {
       name: "nodes",
       title: "Nodes",
       what: "node",
       words: "Search nodes, versions, digests",
       none: "No node has written its status yet.",
-      of: (data) => [...data.nodes].sort((a, b) => a.node.localeCompare(b.node)),
-      text: (one) => `${one.node} ${one.version} ${one.digest} ${one.phase}`,
+      of: () => all.sort((a, b) => a.node.localeCompare(b.node)),
+      text: (one) => `${one.node} ${one.version} ${one.digest} ${one.gone_since ? "gone" : one.phase}`,
       columns: [head("Node"), head("Phase"), head("Generation", { class: "num" }), head("Revision", { class: "num" }), head("Digest"), head("Refused", { class: "num" }), head("Connections", { class: "num" }), head("Version"), head("Up for"), head("Last written")],
-      row: (one) =>
-        h(
-          "tr",
-          { role: "row", key: one.node, "data-node": one.node },
-          h("td", { role: "cell", class: "name" }, h("strong", null, one.node), one.node === ctx.overview.node && [" ", h("span", { class: "tag", key: "own" }, "this one")]),
-          cell("Phase", null, one.gone_since ? [badge("gone"), " ", ago(one.gone_since, ctx.clock)] : badge(one.phase)),
-          cell("Generation", { class: "num" }, id(one.generation)),
-          cell("Revision", { class: "num" }, id(one.revision), !one.gone_since && one.revision < newest && h("span", { class: "tone-warn", key: "behind" }, " behind")),
-          cell("Digest", null, h("code", { title: one.digest }, one.digest.slice(0, 8)), !one.gone_since && one.digest !== digest && [" ", h("span", { key: "differs", "data-differs": true }, badge("warning", "differs"))]),
-          cell("Refused", { class: "num" }, one.refused_total > 0 ? badge("refused", count(one.refused_total)) : "0"),
-          cell("Connections", { class: "num" }, count(one.active)),
-          cell("Version", null, one.version),
-          cell("Up for", null, one.gone_since ? "" : since(one.started, ctx.clock)),
-          cell("Last written", null, ago(one.updated, ctx.clock)),
-        ),
+      row,
     }),
   );
-}
-
-function mostOf(values) {
-  const times = new Map();
-  for (const value of values) times.set(value, (times.get(value) ?? 0) + 1);
-  return [...times].sort((a, b) => b[1] - a[1])[0]?.[0];
 }
 
 function events(ctx) {
@@ -267,15 +257,30 @@ function events(ctx) {
         { role: "row", key: String(one.id), "data-event": one.event },
         h("td", { role: "cell", class: "name when" }, time(one.at, clockText(one.at)), h("span", { class: "calm" }, " ", ago(one.at, ctx.clock))),
         cell("Level", null, badge(one.level)),
-        cell("Event", null, code(one.event)),
+        cell("Event", { class: "event-name" }, code(one.event)),
         cell(
           "What",
           { class: "changes" },
-          flow(h("span", { class: one.level === "info" ? null : tone(one.level) }, one.message),
-          Object.entries(one.fields ?? {}).map(([name, value]) => h("span", { class: "field", key: name }, h("span", { class: "calm" }, `${name} `), String(value)))),
+          flow(
+            h("span", { class: one.level === "info" ? null : tone(one.level) }, one.message, one.fields?.reason && [one.message.endsWith(" but") ? " " : ": ", h("span", { class: "reason", key: "reason" }, one.fields.reason)]),
+            Object.entries(one.fields ?? {})
+              .filter(([name]) => name !== "reason")
+              .map(([name, value]) => h("span", { class: "field", key: name }, h("span", { class: "calm" }, `${FIELDS[name] ?? name.replaceAll("_", " ")} `), said(name, value))),
+          ),
         ),
       ),
   });
+}
+
+/// Where the log's word alone would be read wrongly.
+const FIELDS = { serving: "what serves:", store: "of the store", more: "how many more:", place: "at" };
+
+function said(name, value) {
+  const text = String(value);
+  if (name === "took") return took(text);
+  if (name === "revision") return revision(Number(text));
+  const service = name === "service" || name === "unit" ? serviceOf(text) : null;
+  return service ? serviceLink(service) : text;
 }
 
 /// Cells are no place for flexible boxes of their own.

@@ -94,6 +94,8 @@ const FILES: &[(&str, &str, &str)] = &[
     ("page/chart.js", JS, include_str!("chart.js")),
     ("page/overview.js", JS, include_str!("overview.js")),
     ("page/problems.js", JS, include_str!("problems.js")),
+    ("page/ailing.js", JS, include_str!("ailing.js")),
+    ("page/fleet.js", JS, include_str!("fleet.js")),
     ("page/services.js", JS, include_str!("services.js")),
     ("page/drain.js", JS, include_str!("drain.js")),
     ("page/lists.js", JS, include_str!("lists.js")),

@@ -2,8 +2,8 @@
 
 import { chart } from "./chart.js";
 import { h } from "./dom.js";
-import { bytes, count, id, latency, plural, rate, share, short } from "./format.js";
-import { badge } from "./parts.js";
+import { bytes, count, latency, left, plural, rate, share, short } from "./format.js";
+import { badge, revision, time } from "./parts.js";
 import * as problems from "./problems.js";
 import * as services from "./services.js";
 
@@ -11,7 +11,6 @@ export function wants(ctx) {
   return [
     // A new point every ten seconds.
     { name: "history", path: "overview?history=1", age: 10_000 },
-    ...problems.wants(ctx),
     ...services.wants(ctx),
   ];
 }
@@ -55,7 +54,7 @@ function charts({ overview, answers }) {
       title: "Requests",
       lead: [strong(short(overview.requests_per_s)), "/s"],
       format: short,
-      series: [{ name: "requests per second", look: "look-main", values: history.requests_per_s }],
+      series: [{ name: "requests per second", look: "look-main", values: history.requests_per_s, now: overview.requests_per_s }],
     }),
     chart({
       ...common,
@@ -63,7 +62,7 @@ function charts({ overview, answers }) {
       title: "Errors",
       lead: [strong(short(overview.errors_per_s)), `/s, ${share(errors)}`],
       format: short,
-      series: [{ name: "errors per second", look: "look-bad", values: history.errors_per_s }],
+      series: [{ name: "errors per second", look: "look-bad", values: history.errors_per_s, now: overview.errors_per_s }],
     }),
     chart({
       ...common,
@@ -72,8 +71,8 @@ function charts({ overview, answers }) {
       lead: ["p99 ", strong(latency(overview.p99_ms)), h("span", { class: "chart-extra" }, ` p50 ${latency(overview.p50_ms)}`)],
       format: latency,
       series: [
-        { name: "p99", look: "look-third", values: history.p99_ms },
-        { name: "p50", look: "look-faint", values: history.p50_ms },
+        { name: "p99", look: "look-third", values: history.p99_ms, now: overview.p99_ms },
+        { name: "p50", look: "look-faint", values: history.p50_ms, now: overview.p50_ms },
       ],
     }),
     chart({
@@ -82,15 +81,18 @@ function charts({ overview, answers }) {
       title: "Connections",
       lead: [strong(count(overview.connections)), overview.max_connections > 0 && h("span", { class: "chart-extra" }, ` of ${count(overview.max_connections)}`)],
       format: short,
-      series: [{ name: "connections", look: "look-second", values: history.connections }],
+      series: [{ name: "connections", look: "look-second", values: history.connections, now: overview.connections }],
     }),
   );
 }
 
 const strong = (words) => h("strong", null, words);
 
-function figures({ overview }) {
+function figures({ overview, answers, clock }) {
   const { services: all = {}, upstreams = {}, certificates = {}, stores = [] } = overview;
+  const next = (answers.data("certificates") ?? []).filter((one) => Date.parse(one.not_after) > clock).map((one) => one.not_after).sort()[0];
+  // Those of certificates are told by the figure of certificates.
+  const warnings = overview.warnings - (answers.data("refused")?.warnings ?? []).filter((one) => ["expires-soon", "expired"].includes(one.code)).length;
   const away = stores.filter((store) => !store.connected).length;
   return h(
     "section",
@@ -103,6 +105,7 @@ function figures({ overview }) {
         ["up", all.up],
         ["degraded", all.degraded],
         ["down", all.down],
+        ["drained", all.drained],
         ["empty", all.empty],
         ["maintenance", all.maintenance],
       ],
@@ -127,7 +130,7 @@ function figures({ overview }) {
       value: count(overview.refused),
       notes: [
         overview.refused > 0 ? badge("refused", "not as its keys say") : "every key is in force",
-        overview.warnings > 0 && plural(overview.warnings, "warning"),
+        warnings > 0 && plural(warnings, "warning"),
         overview.left_out > 0 && `${plural(overview.left_out, "key")} left out`,
       ],
     }),
@@ -139,7 +142,8 @@ function figures({ overview }) {
         ["expires-soon", certificates.ending],
       ],
       link: () => "#certificates",
-      rest: certificates.total > 0 ? "none ends soon" : "none",
+      rest: certificates.total > 0 ? (next ? "" : "none ends soon") : "none",
+      notes: [next && h("span", { key: "next" }, "next ends in ", time(next, left(next, clock)))],
       words: { expired: "ended", "expires-soon": certificates.ending === 1 ? "ends soon" : "end soon" },
     }),
     figure({
@@ -148,7 +152,7 @@ function figures({ overview }) {
       isText: true,
       notes: [
         away > 0 ? badge("lost", `${plural(away, "store")} away`) : badge("up", "connected"),
-        stores.length === 1 && `revision ${id(stores[0].revision)}`,
+        stores.length === 1 && ["revision ", revision(stores[0].revision)],
       ],
     }),
     figure({
@@ -175,7 +179,7 @@ function figure({ name, value, of, parts, link, rest, notes, words = {}, isText 
     h(
       "span",
       { class: "figure-notes" },
-      parts && others.length === 0 && h("span", { key: "rest" }, rest),
+      parts && others.length === 0 && rest && h("span", { key: "rest" }, rest),
       others.map(([state, n]) =>
         h("a", { href: link(state), key: state, class: "figure-link" }, badge(state, `${count(n)} ${words[state] ?? state}`)),
       ),

@@ -3,12 +3,13 @@
 import { onHover } from "./chart.js";
 import { h, patch } from "./dom.js";
 import { Answers, follow } from "./feed.js";
+import { fleet } from "./fleet.js";
 import { count, duration, id, utc } from "./format.js";
 import * as lists from "./lists.js";
 import * as overviewView from "./overview.js";
-import { badge, quiet, shape, since } from "./parts.js";
+import { badge, quiet, revision, shape, since } from "./parts.js";
 import { VIEWS, href, read } from "./place.js";
-import { total } from "./problems.js";
+import * as problems from "./problems.js";
 
 const part = (id) => document.getElementById(id);
 
@@ -29,7 +30,7 @@ const answers = new Answers(() => {
 const clock = () => Date.parse(overview.now) + (pausedAt ?? performance.now()) - heardAt;
 
 function context() {
-  return { overview, place, go, answers, clock: clock(), render, refresh };
+  return { overview, place, go, answers, clock: clock(), isLost: link.state === "lost", render, refresh };
 }
 
 /// Another place: a step in the browser's history, or none where every letter of a search would be one.
@@ -50,6 +51,9 @@ function arrive() {
   if (place.view !== before) {
     part("main").focus({ preventScroll: true });
     scrollTo(0, 0);
+    // Only sideways, where sections do not fit.
+    const link = part("nav").querySelector(`[href="#${place.view}"]`);
+    if (link) part("nav").scrollLeft = link.offsetLeft - (part("nav").clientWidth - link.offsetWidth) / 2;
   }
 }
 
@@ -57,7 +61,9 @@ function arrive() {
 function look() {
   if (!overview || document.hidden) return;
   const ctx = context();
-  const wants = place.view === "overview" ? overviewView.wants(ctx) : lists.wants[place.view](ctx);
+  const own = place.view === "overview" ? overviewView.wants(ctx) : lists.wants[place.view](ctx);
+  // Problems are counted whatever is looked at.
+  const wants = [...own, ...problems.wants(ctx).filter(({ name }) => own.every((want) => want.name !== name))];
   // Held still, only what was never asked for is.
   answers.want(pausedAt === null ? wants : wants.map((want) => ({ ...want, age: Infinity })));
 }
@@ -82,12 +88,13 @@ function draw() {
   drawLink();
   if (!overview) return;
   const ctx = context();
+  ctx.problems = problems.list(ctx);
   drawNode(ctx);
-  drawNav();
+  drawNav(ctx);
   const view =
     place.view === "overview" ? overviewView.view(ctx) : h("div", { class: "view", key: place.view }, lists.views[place.view](ctx));
   patch(part("main"), view);
-  const wrong = total(overview);
+  const wrong = ctx.problems.total;
   document.title = `${wrong > 0 ? `(${count(wrong)}) ` : ""}${overview.node} · pointsman`;
 }
 
@@ -111,12 +118,12 @@ function drawNode(ctx) {
   const pair = (name, value, title) => h("span", { class: "pair", key: name, title }, h("span", { class: "calm" }, name), " ", h("b", null, value));
   patch(
     part("node"),
-    h("strong", { class: "node-name" }, overview.node),
+    h("strong", { class: "node-name clamp", title: overview.node }, overview.node),
     badge(overview.phase),
     pair("version", overview.version),
     pair("generation", id(overview.generation), `swapped in ${utc(overview.since)}`),
     h("span", { class: "pair", key: "for" }, h("span", { class: "calm" }, "for"), " ", h("b", null, since(overview.since, ctx.clock))),
-    pair("revision", id(overview.revision), `digest ${overview.digest}`),
+    pair("revision", revision(overview.revision), `revision ${id(overview.revision)}, digest ${overview.digest}`),
     h("span", { class: "pair", key: "up" }, h("span", { class: "calm" }, "up for"), " ", h("b", null, since(overview.started, ctx.clock))),
   );
 }
@@ -131,13 +138,15 @@ const NAMES = {
   events: "Events",
 };
 
-function drawNav() {
+function drawNav(ctx) {
+  const { all, living } = fleet(ctx);
   const counts = {
-    upstreams: overview.upstreams?.total,
-    listeners: overview.listeners,
-    certificates: overview.certificates?.total,
+    upstreams: count(overview.upstreams?.total),
+    listeners: count(overview.listeners),
+    certificates: count(overview.certificates?.total),
+    nodes: all.length === 0 ? undefined : living < all.length ? `${count(living)} of ${count(all.length)}` : count(all.length),
   };
-  const wrong = total(overview);
+  const wrong = ctx.problems.total;
   patch(
     part("nav"),
     VIEWS.map((view) =>
@@ -146,10 +155,19 @@ function drawNav() {
         { key: view, href: `#${view}`, class: "nav-link", "aria-current": place.view === view ? "page" : null },
         NAMES[view],
         view === "overview" && wrong > 0 && h("span", { class: "nav-wrong", key: "wrong" }, count(wrong), h("span", { class: "sr" }, " problems")),
-        counts[view] !== undefined && h("span", { class: "nav-count", key: "count" }, count(counts[view])),
+        counts[view] !== undefined && h("span", { class: "nav-count", key: "count" }, counts[view]),
       ),
     ),
   );
+  hint();
+}
+
+/// Where sections do not fit, their row fades towards those that are out of sight.
+function hint() {
+  const nav = part("nav");
+  const hidden = nav.scrollWidth - nav.clientWidth;
+  nav.classList.toggle("has-more", nav.scrollLeft < hidden - 4);
+  nav.classList.toggle("has-less", nav.scrollLeft > 4);
 }
 
 function pause() {
@@ -162,8 +180,9 @@ function pause() {
 
 function theme(next) {
   const now = next ? window.pointsmanTheme.next() : window.pointsmanTheme.now;
-  part("theme").textContent = { system: "Auto", light: "Light", dark: "Dark" }[now];
-  part("theme").setAttribute("aria-label", `Theme: ${now}`);
+  const words = { system: "Auto", light: "Light", dark: "Dark" }[now];
+  part("theme").textContent = words;
+  part("theme").setAttribute("aria-label", `${words} theme`);
 }
 
 const isTyping = (node) => node.matches?.("input, select, textarea");
@@ -222,6 +241,8 @@ document.addEventListener("visibilitychange", () => {
   look();
   render();
 });
+addEventListener("resize", hint);
+part("nav").addEventListener("scroll", hint, { passive: true });
 part("pause").onclick = pause;
 part("theme").onclick = () => theme(true);
 part("keys").onclick = () => part("help").showModal();

@@ -1,7 +1,7 @@
 // What several views are made of: states, times, diagnostics, headers of columns, pages.
 
 import { h } from "./dom.js";
-import { count, duration, plural, utc } from "./format.js";
+import { count, duration, id, plural, utc } from "./format.js";
 
 /// Each state has a shape beside its colour, and its word beside both.
 const STATES = {
@@ -12,6 +12,10 @@ const STATES = {
   starting: ["info", "ring"],
   draining: ["info", "bars"],
   drained: ["info", "bars"],
+  // A service of which nothing is left.
+  "all-drained": ["warn", "bars"],
+  failing: ["bad", "triangle"],
+  gone: ["bad", "ring"],
   maintenance: ["info", "bars"],
   unchecked: ["calm", "ring"],
   empty: ["warn", "ring"],
@@ -19,6 +23,7 @@ const STATES = {
   refused: ["bad", "stop"],
   error: ["bad", "cross"],
   expired: ["bad", "cross"],
+  kept: ["warn", "half"],
   "expires-soon": ["warn", "triangle"],
   warning: ["warn", "triangle"],
   warn: ["warn", "triangle"],
@@ -87,8 +92,57 @@ export const clipped = (text, attrs = {}) => h("span", { title: text, ...attrs, 
 
 export const code = (text) => h("code", null, text);
 
+/// Store revisions may have 16 digits, of which the last ones differ.
+export function revision(n) {
+  const text = id(n);
+  return text.length <= 9 ? h("span", { class: "id" }, text) : h("span", { class: "id", title: text }, `…${text.slice(-6)}`);
+}
+
+/// `services/web` is the HTTP service web.
+export function serviceOf(unit) {
+  const [, tcp, name] = /^(tcp-)?services\/(.+)$/.exec(unit ?? "") ?? [];
+  return name === undefined ? null : { mode: tcp ? "tcp" : "http", name };
+}
+
+/// Where it stands opened.
+export const serviceHref = ({ mode, name }) => `#overview?${new URLSearchParams({ q: name, open: `${mode}/${name}` })}`;
+
+/// HTTP and TCP may have services of the same name: wherever one is named, TCP's is marked.
+export const tcpMark = ({ mode }) => mode === "tcp" && h("span", { class: "tag", key: "tcp" }, "tcp");
+
+export const serviceLink = (service) =>
+  h(
+    "span",
+    { class: "service-link" },
+    h("a", { href: serviceHref(service) }, h("strong", { class: "clamp", title: service.name }, service.name)),
+    service.mode === "tcp" && " ",
+    tcpMark(service),
+  );
+
+const FEW_DIAGNOSTICS = 2;
+const opened = new Set();
+
+/// Two, and the others when they are asked for. `name` is of this list alone.
+export function diagnostics(ctx, name, all) {
+  const isOpen = opened.has(name);
+  const rest = all.length - FEW_DIAGNOSTICS;
+  const turn = () => {
+    if (!opened.delete(name)) opened.add(name);
+    ctx.render();
+  };
+  return [
+    all.slice(0, isOpen ? all.length : FEW_DIAGNOSTICS).map(diagnostic),
+    rest > 0 &&
+      h(
+        "button",
+        { type: "button", class: "key key-small diagnostics-more", key: "rest", "aria-expanded": String(isOpen), on: { click: turn } },
+        isOpen ? "Show two" : `and ${count(rest)} more`,
+      ),
+  ];
+}
+
 /// One problem as `pointsman check` tells it: where, what, what to do.
-export function diagnostic(told) {
+function diagnostic(told) {
   const at = told.line ? `line ${told.line}${told.column ? `, column ${told.column}` : ""}` : null;
   return h(
     "div",

@@ -4,7 +4,7 @@ import { chart } from "./chart.js";
 import { h } from "./dom.js";
 import { keysOf } from "./drain.js";
 import { bytes, count, id as number, latency, plural, rate, share, short } from "./format.js";
-import { ago, badge, cell, choice, clipped, diagnostic, head, missing, pager, panel, quiet, search, since, sorter, table } from "./parts.js";
+import { ago, badge, cell, choice, clipped, diagnostics, head, missing, pager, panel, quiet, revision, search, since, sorter, table, tcpMark } from "./parts.js";
 import { toggled } from "./place.js";
 
 const SIZE = 50;
@@ -13,6 +13,7 @@ const STATES = [
   ["up", "up"],
   ["degraded", "degraded"],
   ["down", "down"],
+  ["drained", "drained"],
   ["empty", "empty"],
   ["maintenance", "maintenance"],
   ["refused", "refused"],
@@ -38,7 +39,7 @@ const path = (id) => {
 
 export function wants({ place, answers }) {
   // What is not on this page of the list is not shown, whatever the address says.
-  const shown = new Set((answers.data("services")?.rows ?? []).map(rowId));
+  const shown = new Set((answers.data("services")?.rows ?? []).filter((row) => row.state !== "refused").map(rowId));
   return [
     { name: "services", path: `running/services?${query(place, STATES, SORTS)}`, age: 2_000 },
     ...place.open.filter((id) => shown.has(id)).map((id) => ({ name: `service ${id}`, path: path(id), age: 2_000 })),
@@ -120,18 +121,18 @@ function rows(ctx, row) {
             on: { click: () => go({ open: toggled(place.open, id) }, "replace") },
           },
           h("span", { class: "chevron", "aria-hidden": "true" }),
-          h("span", { class: "opener-name" }, row.name),
+          h("span", { class: "opener-name clamp" }, row.name),
         ),
-        row.mode === "tcp" && h("span", { class: "tag", key: "tcp" }, "tcp"),
+        tcpMark(row),
       ),
-      cell("State", { class: "states" }, badge(row.state), " ", h("span", { class: "calm" }, since(row.since, clock)), row.refused && [" ", h("span", { key: "refused" }, badge("refused"))]),
+      cell("State", { class: "states" }, badge(row.state), " ", h("span", { class: "calm" }, since(row.since, clock)), row.refused && row.state !== "refused" && [" ", h("span", { key: "refused" }, badge("refused"))]),
       cell(
         "Leads here",
         { class: "hosts" },
         row.hosts.length > 0 ? clipped(row.hosts[0], { title: row.hosts.join("\n") }) : row.port ? h("span", null, "port ", number(row.port)) : h("span", { class: "calm" }, "–"),
         more > 0 && h("span", { class: "calm", key: "more" }, ` +${count(more)}`),
       ),
-      cell("Upstreams", { class: "meter-cell" }, meter(row.upstreams_up, row.upstreams_total)),
+      cell("Upstreams", { class: "meter-cell" }, meter(row)),
       cell("Requests", { class: "num" }, rate(row.requests_per_s)),
       cell("Errors", { class: `num ${row.error_share > 0.01 ? "tone-bad" : ""}` }, share(row.error_share)),
       cell("p50", { class: "num wide-only" }, latency(row.p50_ms)),
@@ -147,18 +148,24 @@ function rows(ctx, row) {
   ];
 }
 
-function meter(up, total) {
+/// What is drained takes nothing new, and is not counted as up.
+function meter({ upstreams_up: up, upstreams_total: total, upstreams_drained: drained = 0 }) {
   if (total === 0) return h("span", { class: "calm" }, "none");
   return h(
     "span",
-    { class: `meter ${up === total ? "" : up === 0 ? "tone-bad" : "tone-warn"}` },
+    { class: `meter ${up + drained === total && up > 0 ? "" : up + drained === 0 ? "tone-bad" : "tone-warn"}` },
     h("span", { class: "meter-bar", "aria-hidden": "true", vars: { "--part": up / total } }),
-    h("span", null, `${count(up)}/${count(total)}`),
+    h("span", null, `${count(up)}/${count(total)}`, drained > 0 && h("span", { class: "calm", key: "drained" }, ` · ${count(drained)} drained`)),
   );
 }
 
 function opened(ctx, row, id) {
   const { answers } = ctx;
+  // Nothing of it runs: all there is to say is why.
+  if (row.state === "refused") {
+    const refusal = (answers.data("refused")?.refused ?? []).find((one) => one.unit === row.unit);
+    return h("div", { class: "opened", key: "absent" }, refusal ? refused(ctx, refusal, id) : missing(answers.error("refused"), row.name));
+  }
   const detail = answers.data(`service ${id}`);
   const error = answers.error(`service ${id}`);
   if (!detail) return h("div", { class: "opened" }, missing(error, row.name));
@@ -168,13 +175,7 @@ function opened(ctx, row, id) {
   return h(
     "div",
     { class: "opened" },
-    detail.refusal &&
-      h(
-        "div",
-        { class: "problem refused", key: "refusal" },
-        h("p", { class: "refusal" }, badge("refused", `refused at revision ${number(detail.refusal.revision)}; ${detail.refusal.serving === "last-good" ? "this is its last good form" : "nothing serves"}`)),
-        detail.refusal.diagnostics.slice(0, 10).map(diagnostic),
-      ),
+    detail.refusal && refused(ctx, detail.refusal, id),
     h(
       "dl",
       { class: "facts" },
@@ -198,7 +199,7 @@ function opened(ctx, row, id) {
         title: "Requests",
         lead: rate(detail.requests_per_s),
         format: short,
-        series: [{ name: "requests per second", look: "look-main", values: history.requests_per_s }],
+        series: [{ name: "requests per second", look: "look-main", values: history.requests_per_s, now: detail.requests_per_s }],
       }),
       chart({
         ...common,
@@ -206,7 +207,7 @@ function opened(ctx, row, id) {
         title: "Errors",
         lead: rate(detail.errors_per_s),
         format: short,
-        series: [{ name: "errors per second", look: "look-bad", values: history.errors_per_s }],
+        series: [{ name: "errors per second", look: "look-bad", values: history.errors_per_s, now: detail.errors_per_s }],
       }),
       chart({
         ...common,
@@ -215,12 +216,17 @@ function opened(ctx, row, id) {
         lead: `p99 ${latency(detail.p99_ms)}`,
         format: latency,
         series: [
-          { name: "p99", look: "look-third", values: history.p99_ms },
-          { name: "p50", look: "look-faint", values: history.p50_ms },
+          { name: "p99", look: "look-third", values: history.p99_ms, now: detail.p99_ms },
+          { name: "p50", look: "look-faint", values: history.p50_ms, now: detail.p50_ms },
         ],
       }),
     ),
   );
+}
+
+function refused(ctx, { revision: at, serving, diagnostics: all }, id) {
+  const words = ["refused at revision ", revision(at), serving === "last-good" ? "; this is its last good form" : "; nothing serves"];
+  return h("div", { class: "problem refused", key: "refusal" }, h("p", { class: "refusal" }, badge("refused", words)), diagnostics(ctx, `row ${id}`, all));
 }
 
 const fact = (name, value) => h("div", { key: name }, h("dt", null, name), h("dd", null, value));
@@ -263,9 +269,9 @@ export function upstreamRow(ctx, service, row, lead) {
     "tr",
     { role: "row", key: `${row.service} ${row.name} ${row.address}`, "data-upstream": row.name },
     lead,
-    h("td", { role: "cell", class: "name" }, h("span", { class: "upstream-name" }, row.name), " ", h("code", { class: "address" }, row.address), row.host && h("span", { class: "calm", key: "host" }, ` ${row.host}`)),
-    cell("State", { class: "states" }, badge(row.state), " ", h("span", { class: "calm" }, since(row.since, clock))),
-    cell("Last check", { class: "check" }, row.last_check ? [clipped(row.last_check), " ", h("span", { class: "calm" }, ago(row.last_check_at, clock))] : h("span", { class: "calm" }, "–")),
+    h("td", { role: "cell", class: "name" }, h("span", { class: "upstream-name clamp", title: row.name }, row.name), " ", h("code", { class: "address" }, row.address), row.host && h("span", { class: "calm", key: "host" }, ` ${row.host}`)),
+    cell("State", { class: "states" }, badge(row.state), row.state === "drained" && row.health && h("span", { class: row.health === "down" ? "tone-bad" : "calm", key: "health" }, ` · ${row.health}`), " ", h("span", { class: "calm" }, since(row.since, clock))),
+    cell("Last check", { class: "check" }, row.last_check ? [h("span", { class: "check-words" }, row.last_check), " ", h("span", { class: "calm" }, ago(row.last_check_at, clock))] : h("span", { class: "calm" }, "–")),
     cell("Weight", { class: "num" }, count(row.weight), typeof row.share === "number" && h("span", { class: "calm", key: "share", title: "warms up: the share of its weight that it is given" }, ` × ${share(row.share)}`)),
     cell("Requests", { class: "num" }, rate(row.requests_per_s)),
     cell("Errors", { class: `num ${row.error_share > 0.01 ? "tone-bad" : ""}` }, share(row.error_share)),
