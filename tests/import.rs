@@ -300,7 +300,7 @@ fn the_cookbooks_file_behaves_the_same() {
     for ports in [&pair.theirs, &pair.ours] {
         let page = exchange(
             local(ports["HTTP"]),
-            "GET /lbstats HTTP/1.1\r\nHost: a\r\nAuthorization: Basic dXNlcjpkb2NrZXI=\r\n\
+            "GET /lbstats;csv HTTP/1.1\r\nHost: a\r\nAuthorization: Basic dXNlcjpkb2NrZXI=\r\n\
              Connection: close\r\n\r\n",
         );
         assert_eq!(page.status(), 200);
