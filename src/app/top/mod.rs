@@ -167,7 +167,11 @@ async fn watch(
             }
             look = result(&mut looking) => {
                 looking = None;
+                let before = state.opened.clone();
                 state.take(look);
+                if state.opened.is_some() && state.opened != before {
+                    looking = Some(Box::pin(reader.look(state.wish(), rows)));
+                }
             }
             _ = seconds.tick(), if state.lost.is_some() => {}
             code = signals.recv() => return Ok(code),

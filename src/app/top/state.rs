@@ -50,6 +50,9 @@ pub(super) struct State {
     pub(super) selected: usize,
     /// Mode and name of the service whose upstreams are shown.
     pub(super) opened: Option<(String, String)>,
+    /// The rows shown are of a list that was asked for before; what is to be opened is in the next.
+    is_stale: bool,
+    wants_open: bool,
     pub(super) look: Option<Look>,
     /// The newest look failed.
     pub(super) lost: Option<Lost>,
@@ -82,6 +85,8 @@ impl State {
             page: 1,
             selected: 0,
             opened: None,
+            is_stale: false,
+            wants_open: false,
             look: None,
             lost: None,
             good: Instant::now(),
@@ -110,6 +115,10 @@ impl State {
                 }
                 self.look = Some(look);
                 (self.lost, self.good) = (None, Instant::now());
+                self.is_stale = false;
+                if std::mem::take(&mut self.wants_open) {
+                    self.open();
+                }
             }
             Err(error) => {
                 self.lost = Some(Lost {
@@ -122,6 +131,13 @@ impl State {
     }
 
     pub(super) fn press(&mut self, key: KeyCode) -> Pressed {
+        let before = (self.sort, self.search.clone(), self.page);
+        let pressed = self.follow(key);
+        self.is_stale |= before != (self.sort, self.search.clone(), self.page);
+        pressed
+    }
+
+    fn follow(&mut self, key: KeyCode) -> Pressed {
         if self.is_typing {
             self.type_in(key);
             return Pressed::Stay;
@@ -173,6 +189,10 @@ impl State {
     }
 
     fn open(&mut self) {
+        self.wants_open = self.is_stale;
+        if self.is_stale {
+            return;
+        }
         let look = self.look.as_ref();
         let row = look.and_then(|look| look.services.rows.get(self.selected));
         self.opened = row.map(|row| (row.mode.clone(), row.name.clone()));
