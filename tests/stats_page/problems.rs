@@ -1,5 +1,9 @@
 //! What the page says needs somebody: all of it, once, worst first, and nothing well that was not looked at.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
 use super::support::certs::{Leaf, now, town_hall};
 use super::*;
 
@@ -281,7 +285,17 @@ fn nodes_that_run_other_keys_or_are_gone_are_told() {
     status["digest"] = json!("0123456789abcdef");
     status["revision"] = json!(1);
     let file = board.join("stale.json");
-    fs::write(&file, status.to_string()).expect("write");
+    let ends = Arc::new(AtomicBool::new(false));
+    let over = ends.clone();
+    // It is alive for as long as it writes.
+    let writer = std::thread::spawn(move || {
+        while !over.load(Ordering::Relaxed) {
+            let beside = file.with_extension("new");
+            fs::write(&beside, status.to_string()).expect("write");
+            fs::rename(&beside, &file).expect("rename");
+            std::thread::sleep(Duration::from_millis(500));
+        }
+    });
 
     let mut browser = Browser::start(DESK);
     // The one that is gone is told so by the page's reading of `gone_since` alone.
@@ -301,6 +315,8 @@ fn nodes_that_run_other_keys_or_are_gone_are_told() {
     browser.click("[data-problem='node dead'] a");
     browser.wait_for("document.querySelector('[data-node=dead] [data-state=gone]')");
     is_quiet(&mut browser, &three.node);
+    ends.store(true, Ordering::Relaxed);
+    writer.join().expect("it wrote");
 }
 
 #[test]
