@@ -107,6 +107,32 @@ pub enum Serving {
 }
 
 impl NodeStatus {
+    /// Without its lists, which can be long: who writes the status does not wait for whoever looks.
+    #[must_use]
+    pub fn brief(&self) -> Self {
+        Self {
+            node: self.node.clone(),
+            version: self.version.clone(),
+            pid: self.pid,
+            generation: self.generation,
+            revision: self.revision,
+            digest: self.digest.clone(),
+            since: self.since.clone(),
+            updated: self.updated.clone(),
+            started: self.started.clone(),
+            phase: self.phase,
+            draining: self.draining,
+            active: self.active,
+            refused_total: self.refused_total,
+            refused: Vec::new(),
+            templates: Vec::new(),
+            warnings_total: self.warnings_total,
+            warnings: Vec::new(),
+            drains_left: self.drains_left,
+            drains: Vec::new(),
+        }
+    }
+
     /// As it may be published: the newest `units` refusals with up to `diagnostics` each, and as many
     /// warnings as units. A store
     /// has a limit on the size of a value, and a template that refuses ten thousand services must

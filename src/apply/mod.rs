@@ -168,10 +168,11 @@ impl Applier {
         // Before anybody sees the new tables: what has left them is counted elsewhere then.
         let gone = self.part_with(&changes, &old.plan, &plan);
         // Before anybody goes by the plan that gives them something: it would find them drained.
+        let now = now_ms();
         for (unit, _) in &changes {
             let members = plan.service(unit).into_iter().flat_map(|s| s.all_members());
             for member in members.filter(|member| member.weight > 0) {
-                member.state.set_drained(false, now_ms());
+                member.state.set_drained(false, now);
             }
         }
         self.fleet.shared.published.publish(Generation {

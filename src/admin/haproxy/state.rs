@@ -112,7 +112,7 @@ pub(super) fn backends(plan: &Plan) -> String {
 
 /// The lines of HAProxy's that have a figure here, and those without which `hatop` does not begin.
 pub(super) fn info(views: &Views) -> String {
-    let (shared, node) = (&views.shared, views.status.borrow().clone());
+    let (shared, node) = (&views.shared, views.status.borrow().brief());
     let generation = shared.published.current();
     let usage = usage();
     let started = usage.as_ref().map_or(0, |usage| usage.started as u64);

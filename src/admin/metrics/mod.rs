@@ -16,7 +16,7 @@ use axum::response::{IntoResponse, Response};
 use tokio::sync::Semaphore;
 
 use super::Views;
-use super::views::mode;
+use super::views::{mode, refused_units};
 use crate::balance::{Health, Member};
 use crate::events;
 use crate::plan::{Plan, Service};
@@ -190,7 +190,7 @@ fn text(views: &Views) -> String {
 }
 
 fn of_node(page: &mut Page, views: &Views) {
-    let (shared, node) = (&views.shared, views.status.borrow().clone());
+    let (shared, node) = (&views.shared, views.status.borrow().brief());
     let version = [("version", node.version.as_str())];
     page.family("pointsman_build_info", GAUGE, "The program's version");
     page.sample("pointsman_build_info", &version, 1);
@@ -397,8 +397,8 @@ fn of_refusals(page: &mut Page, views: &Views) {
         GAUGE,
         "1 while the unit is refused as its keys say it; gone when it is accepted",
     );
-    for refusal in &views.status.borrow().refused {
-        page.sample(NAME, &[("unit", &refusal.unit)], 1);
+    for unit in refused_units(&views.status) {
+        page.sample(NAME, &[("unit", &unit)], 1);
     }
 }
 

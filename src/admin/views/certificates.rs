@@ -1,12 +1,11 @@
 //! Certificates that are served, and how long they last.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
 use axum::extract::State;
 use serde::Serialize;
 
-use super::{Shown, shown};
+use super::{Shown, refused_units, shown};
 use crate::admin::Views;
 use crate::plan::NamedCertificate;
 use crate::proxy::now_ms;
@@ -31,8 +30,7 @@ pub(super) async fn list(State(views): State<Views>) -> Shown {
     shown(move || {
         let generation = views.shared.published.current();
         let all = generation.plan.certificates();
-        let status = views.status.borrow().clone();
-        let refused: HashSet<&str> = status.refused.iter().map(|r| r.unit.as_str()).collect();
+        let refused = refused_units(&views.status);
         let row = |named: &Arc<NamedCertificate>| {
             let is_kept = refused.contains(named.unit.as_str());
             CertificateRow::new(named, is_kept)

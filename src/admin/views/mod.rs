@@ -14,6 +14,7 @@ mod services;
 mod stream;
 mod upstreams;
 
+use std::collections::BTreeSet;
 use std::time::{Duration, UNIX_EPOCH};
 
 use axum::Router;
@@ -26,12 +27,12 @@ use axum::response::{IntoResponse, Json, Response};
 use axum::routing::get;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio::time::timeout;
 
 use super::Views;
 use super::api::Refusal;
-use crate::status::time_text;
+use crate::status::{NodeStatus, time_text};
 
 pub(super) use nodes::Nodes;
 pub(super) use overview::{Conditions, Glance};
@@ -116,6 +117,12 @@ pub(super) async fn made<T: Send + 'static>(
         let why = "the answer could not be made";
         Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, why)
     })
+}
+
+/// Units that are refused.
+pub(super) fn refused_units(status: &watch::Receiver<NodeStatus>) -> BTreeSet<String> {
+    let status = status.borrow();
+    status.refused.iter().map(|own| own.unit.clone()).collect()
 }
 
 /// A moment that was kept in milliseconds since 1970.

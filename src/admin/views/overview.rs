@@ -155,7 +155,7 @@ impl Glance {
 
 impl Overview {
     fn new(views: &Views) -> Self {
-        let status = views.status.borrow().clone();
+        let status = views.status.borrow().brief();
         let shared = &views.shared;
         let generation = shared.published.current();
         let plan = &generation.plan;

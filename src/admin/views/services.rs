@@ -1,14 +1,12 @@
 //! Services as they run.
 
-use std::collections::HashSet;
-
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 
-use super::list::{Page, Wanted, has_word};
+use super::list::{Page, Sort, Wanted, has_word};
 use super::upstreams::{self, UpstreamRow};
-use super::{Asked, Shown, moment, shown};
+use super::{Asked, Shown, moment, refused_units, shown};
 use crate::admin::Views;
 use crate::admin::api::Refusal;
 use crate::admin::history::{HourView, round};
@@ -17,7 +15,7 @@ use crate::balance::{Health, Member};
 use crate::change::{HTTP, TCP};
 use crate::config::HostPattern;
 use crate::plan::Service;
-use crate::status::{self, Serving};
+use crate::status::{self, NodeStatus, Serving};
 
 /// Hosts of one row.
 const HOSTS: usize = 5;
@@ -49,19 +47,6 @@ pub(super) enum Filter {
     Empty,
     Maintenance,
     Refused,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub(super) enum Sort {
-    #[default]
-    Name,
-    State,
-    Requests,
-    Errors,
-    P99,
-    InFlight,
-    Since,
 }
 
 #[derive(Debug, Default, Serialize)]
@@ -125,15 +110,15 @@ struct Answers {
 
 pub(super) async fn list(
     State(views): State<Views>,
-    Asked(wanted): Asked<Wanted<Filter, Sort>>,
+    Asked(wanted): Asked<Wanted<Filter>>,
 ) -> Shown {
     shown(move || page(&views, &wanted)).await
 }
 
-fn page(views: &Views, wanted: &Wanted<Filter, Sort>) -> Page<ServiceRow> {
+fn page(views: &Views, wanted: &Wanted<Filter>) -> Page<ServiceRow> {
     let generation = views.shared.published.current();
-    let status = views.status.borrow().clone();
-    let refused: HashSet<&str> = status.refused.iter().map(|r| r.unit.as_str()).collect();
+    let refused = refused_units(&views.status);
+    let absent = Absent::of(&views.status.borrow());
     let is_refused = |service: &Service| refused.contains(service.unit.as_str());
     let samples = views.sampler.samples();
     let word = wanted.word();
@@ -145,69 +130,73 @@ fn page(views: &Views, wanted: &Wanted<Filter, Sort>) -> Page<ServiceRow> {
         };
         is_wanted && is_found(service, &word)
     });
-    let absent: Vec<_> = status.refused.iter().filter_map(Absent::read).collect();
-    let wanted_absent = absent.iter().filter(|absent| {
-        matches!(wanted.state, None | Some(Filter::Refused)) && has_word(absent.unit, &word)
+    let absent_wanted = absent.iter().filter(|absent| {
+        matches!(wanted.state, None | Some(Filter::Refused)) && has_word(&absent.unit, &word)
     });
     let mut found: Vec<_> = running.map(|service| Found::Running(service)).collect();
-    found.extend(wanted_absent.map(Found::Absent));
-    found.sort_by(|a, b| a.order().cmp(&b.order()));
-    let keyed = found.into_iter().enumerate();
-    let keyed = keyed.map(|(place, found)| match (wanted.sort, &found) {
-        (Sort::Name, _) => (place as f64, found),
-        (_, Found::Absent(_)) => (0.0, found),
-        (sort, Found::Running(service)) => (key(service, sort, &samples), found),
-    });
-    // The worst and the busiest first.
-    let falls = !matches!(wanted.sort, Sort::Name | Sort::State);
-    let total = generation.plan.len() + absent.len();
-    wanted.page_of(total, keyed.collect(), falls, |found| match found {
-        Found::Running(service) => ServiceRow::new(service, &samples, is_refused(service)),
-        Found::Absent(absent) => ServiceRow::absent(absent),
-    })
+    found.extend(absent_wanted.map(Found::Absent));
+    wanted.page_of(
+        generation.plan.len() + absent.len(),
+        found,
+        |a, b| a.order().cmp(&b.order()),
+        |found| match found {
+            Found::Running(service) => key(service, wanted.sort, &samples),
+            Found::Absent(_) => 0.0,
+        },
+        |found| match found {
+            Found::Running(service) => ServiceRow::new(service, &samples, is_refused(service)),
+            Found::Absent(absent) => ServiceRow::absent(absent),
+        },
+    )
 }
 
 enum Found<'a> {
     Running(&'a Service),
-    Absent(&'a Absent<'a>),
+    Absent(&'a Absent),
 }
 
 impl Found<'_> {
     fn order(&self) -> (&str, &str) {
         match self {
             Self::Running(service) => service.order(),
-            Self::Absent(absent) => (absent.name, absent.unit),
+            Self::Absent(absent) => (absent.name(), &absent.unit),
         }
     }
 }
 
 /// A service that is refused and has no form to serve by.
-struct Absent<'a> {
-    unit: &'a str,
-    name: &'a str,
+struct Absent {
+    unit: String,
     mode: &'static str,
-    since: &'a str,
+    since: String,
 }
 
-impl<'a> Absent<'a> {
-    fn read(refusal: &'a status::Refusal) -> Option<Self> {
-        let (dir, name) = refusal.unit.split_once('/')?;
-        let mode = match dir {
+impl Absent {
+    fn of(status: &NodeStatus) -> Vec<Self> {
+        status.refused.iter().filter_map(Self::read).collect()
+    }
+
+    fn read(refusal: &status::Refusal) -> Option<Self> {
+        let mode = match refusal.unit.split_once('/')?.0 {
             HTTP => "http",
             TCP => "tcp",
             _ => return None,
         };
-        (refusal.serving == Serving::Absent).then_some(Self {
-            unit: &refusal.unit,
-            name,
+        (refusal.serving == Serving::Absent).then(|| Self {
+            unit: refusal.unit.clone(),
             mode,
-            since: &refusal.since,
+            since: refusal.since.clone(),
         })
+    }
+
+    fn name(&self) -> &str {
+        self.unit.split_once('/').map_or("", |(_, name)| name)
     }
 }
 
 fn key(service: &Service, sort: Sort, samples: &Samples) -> f64 {
     match sort {
+        // Names are no numbers, and sorted before.
         Sort::Name => 0.0,
         Sort::State => f64::from(Condition::of(service) as u8),
         Sort::Requests => samples.rates_of(service).requests,
@@ -256,7 +245,7 @@ pub(super) async fn one(
     let Some(service) = found.cloned() else {
         let status = views.status.borrow();
         let refused = status.refused.iter().find(|refusal| {
-            Absent::read(refusal).is_some_and(|own| own.name == name && own.mode == mode)
+            Absent::read(refusal).is_some_and(|own| own.name() == name && own.mode == mode)
         });
         let why = match refused {
             Some(refusal) => format!("{} is refused: {}", refusal.unit, refusal.reason()),
@@ -381,13 +370,13 @@ impl ServiceRow {
 }
 
 impl ServiceRow {
-    fn absent(absent: &Absent<'_>) -> Self {
+    fn absent(absent: &Absent) -> Self {
         Self {
-            unit: absent.unit.to_owned(),
-            name: absent.name.to_owned(),
+            unit: absent.unit.clone(),
+            name: absent.name().to_owned(),
             mode: absent.mode,
             state: Condition::Refused,
-            since: Some(absent.since.to_owned()),
+            since: Some(absent.since.clone()),
             refused: true,
             ..Self::default()
         }

@@ -3,7 +3,7 @@
 use axum::extract::State;
 use serde::{Deserialize, Serialize};
 
-use super::list::{Page, Wanted, has_word};
+use super::list::{Page, Sort, Wanted, has_word};
 use super::{Asked, Shown, moment, shown};
 use crate::admin::Views;
 use crate::admin::history::round;
@@ -23,19 +23,6 @@ pub(super) enum Condition {
     /// Nobody looks whether it is up.
     Unchecked,
     Up,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub(super) enum Sort {
-    #[default]
-    Name,
-    State,
-    Requests,
-    Errors,
-    P99,
-    InFlight,
-    Since,
 }
 
 #[derive(Debug, Serialize)]
@@ -67,17 +54,17 @@ pub(super) struct UpstreamRow {
 
 pub(super) async fn list(
     State(views): State<Views>,
-    Asked(wanted): Asked<Wanted<Condition, Sort>>,
+    Asked(wanted): Asked<Wanted<Condition>>,
 ) -> Shown {
     shown(move || page(&views, &wanted)).await
 }
 
-fn page(views: &Views, wanted: &Wanted<Condition, Sort>) -> Page<UpstreamRow> {
+fn page(views: &Views, wanted: &Wanted<Condition>) -> Page<UpstreamRow> {
     let generation = views.shared.published.current();
     let samples = views.sampler.samples();
     let word = wanted.word();
     let mut total = 0;
-    let mut found = Vec::new();
+    let mut found: Vec<(&Service, &Member)> = Vec::new();
     for service in generation.plan.services() {
         let is_named = has_word(service.unit.as_str(), &word);
         for member in service.all_members() {
@@ -90,16 +77,13 @@ fn page(views: &Views, wanted: &Wanted<Condition, Sort>) -> Page<UpstreamRow> {
             }
         }
     }
-    found.sort_by_key(|(service, member)| (service.order(), &member.name));
-    let keyed = found.into_iter().enumerate();
-    let keyed = keyed.map(|(place, (service, member))| match wanted.sort {
-        Sort::Name => (place as f64, (service, member)),
-        sort => (key(service, member, sort, &samples), (service, member)),
-    });
-    let falls = !matches!(wanted.sort, Sort::Name | Sort::State);
-    wanted.page_of(total, keyed.collect(), falls, |(service, member)| {
-        UpstreamRow::new(service, member, &samples)
-    })
+    wanted.page_of(
+        total,
+        found,
+        |(a, one), (b, other)| (a.order(), &one.name).cmp(&(b.order(), &other.name)),
+        |(service, member)| key(service, member, wanted.sort, &samples),
+        |(service, member)| UpstreamRow::new(service, member, &samples),
+    )
 }
 
 fn key(service: &Service, member: &Member, sort: Sort, samples: &Samples) -> f64 {
