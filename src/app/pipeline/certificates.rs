@@ -2,7 +2,8 @@
 
 use std::time::{Instant, SystemTime};
 
-use super::{News, Pipeline, log_warnings};
+use super::Pipeline;
+use super::telling::{News, log_warnings};
 use crate::apply::{certificates, upstream_tls};
 use crate::config::{self, Unit};
 use crate::diag::Diagnostic;
