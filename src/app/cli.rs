@@ -1,5 +1,7 @@
 //! The command line, as it is typed. What it means is worked out in [`settings`](super::settings).
 
+mod access;
+
 use std::convert::Infallible;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -7,11 +9,14 @@ use std::time::Duration;
 
 use clap::{Arg, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
+pub use access::AccessArgs;
+
 use crate::app::agent::AgentArgs;
 use crate::app::change::{CertArgs, DrainArgs, LinkArgs, ServicesArgs, UnlinkArgs};
 use crate::app::exec::ExecArgs;
 use crate::app::import::ImportArgs;
 use crate::app::top::TopArgs;
+use crate::app::wait::WaitArgs;
 use crate::config::values;
 use crate::store::{self, StoreSpec};
 use crate::whoami;
@@ -149,26 +154,6 @@ pub enum Command {
 }
 
 #[derive(Debug, Args)]
-pub struct WaitArgs {
-    /// The revision that a put returned [default: what the stores hold now]
-    #[arg(long, env = "LB_REVISION")]
-    pub revision: Option<u64>,
-    /// Also until no node has anything under way at this upstream, which is drained or was removed. May be repeated
-    #[arg(
-        long,
-        env = "LB_DRAINED",
-        value_name = "[SERVICE/]UPSTREAM",
-        value_delimiter = ','
-    )]
-    pub drained: Vec<String>,
-    /// How long to wait
-    #[arg(long, env = "LB_TIMEOUT", value_name = "DURATION", default_value = "10s", value_parser = duration)]
-    pub timeout: Duration,
-    #[command(flatten)]
-    pub store: StoreArgs,
-}
-
-#[derive(Debug, Args)]
 pub struct RunArgs {
     #[command(flatten)]
     pub store: StoreArgs,
@@ -269,45 +254,6 @@ pub struct ListenArgs {
         value_parser = address
     )]
     pub stats: SocketAddr,
-}
-
-/// Who may see and change what at the listener of `--stats`. The password of user `stats` is in the environment too,
-/// which has no flag: other users see command lines.
-#[derive(Debug, Args)]
-#[command(next_help_heading = "Access")]
-pub struct AccessArgs {
-    /// A file with the password of user stats, who may read; a key settings/stats_password goes over it [default:
-    /// what LB_STATS_PASSWORD or STATS_PASSWORD says]
-    #[arg(long, env = "LB_STATS_PASSWORD_FILE", value_name = "FILE")]
-    pub stats_password_file: Option<PathBuf>,
-    /// A file with more users, NAME:HASH on each line as htpasswd -nB prints it; they may read
-    #[arg(long, env = "LB_STATS_USERS", value_name = "FILE")]
-    pub stats_users: Option<PathBuf>,
-    /// Those of them who may change keys too, and of those whom certificates name; with commas between them
-    #[arg(
-        long,
-        env = "LB_STATS_ADMINS",
-        value_name = "NAMES",
-        value_delimiter = ','
-    )]
-    pub stats_admins: Vec<String>,
-    /// A file with a token, of at least 16 characters, of those who may change keys
-    #[arg(long, env = "LB_API_TOKEN_FILE", value_name = "FILE")]
-    pub api_token_file: Option<PathBuf>,
-    /// A file with a token of those who may read
-    #[arg(long, env = "LB_API_READ_TOKEN_FILE", value_name = "FILE")]
-    pub api_read_token_file: Option<PathBuf>,
-    /// A PEM bundle of certificate, chain and key: TLS is spoken at --stats then; watched
-    #[arg(long, env = "LB_STATS_CERTIFICATE", value_name = "FILE")]
-    pub stats_certificate: Option<PathBuf>,
-    /// Authorities, PEM: clients with a certificate of theirs may read; watched
-    #[arg(
-        long,
-        env = "LB_STATS_CLIENT_CA",
-        value_name = "FILE",
-        requires = "stats_certificate"
-    )]
-    pub stats_client_ca: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

@@ -3,11 +3,33 @@
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use crate::app::cli::WaitArgs;
+use clap::Args;
+
+use crate::app::cli::{StoreArgs, duration};
 use crate::app::look::{block_on, print};
 use crate::app::settings;
 use crate::change::{Problem, is_drained};
 use crate::store::{self, StatusBoard, WaitError};
+
+#[derive(Debug, Args)]
+pub struct WaitArgs {
+    /// The revision that a put returned [default: what the stores hold now]
+    #[arg(long, env = "LB_REVISION")]
+    pub revision: Option<u64>,
+    /// Also until no node has anything under way at this upstream, which is drained or was removed. May be repeated
+    #[arg(
+        long,
+        env = "LB_DRAINED",
+        value_name = "[SERVICE/]UPSTREAM",
+        value_delimiter = ','
+    )]
+    pub drained: Vec<String>,
+    /// How long to wait
+    #[arg(long, env = "LB_TIMEOUT", value_name = "DURATION", default_value = "10s", value_parser = duration)]
+    pub timeout: Duration,
+    #[command(flatten)]
+    pub store: StoreArgs,
+}
 
 /// Why it did not end well.
 #[derive(Debug, thiserror::Error)]
